@@ -1,0 +1,1 @@
+"""Reinforcement learning: the only place that imports Stable-Baselines3."""

@@ -1,0 +1,118 @@
+"""The policy: Stable-Baselines3's algorithm on the recorded environments, its parameters, its random numbers."""
+
+import json
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+from prefrl.control import environments
+from prefrl.control.rollout import Cutter
+from prefrl.control.tasks import preset
+from prefrl.control.vec_env import Recorder
+
+
+def recorded(env: str, n_envs: int, horizon: int | None = None) -> Recorder:
+    """`n_envs` of `env` in this process, recorded; `horizon`: the length that every episode must have."""
+    return Recorder(DummyVecEnv([lambda: environments.make(env)] * n_envs), env, horizon)
+
+
+def build(
+    algo: type[BaseAlgorithm], recorder: Recorder, hyper: Mapping[str, Any], seed: int, device: str = "cpu"
+) -> BaseAlgorithm:
+    """`algo` with its preset for the recorded environments and `hyper` on top; observations normalised as it says."""
+    chosen = preset(algo, recorder.name)
+    venv: VecEnv = recorder
+    if chosen.normalize_obs and isinstance(recorder.observation_space, gym.spaces.Box):
+        venv = VecNormalize(recorder, norm_reward=False)
+    settings = {"policy": "MlpPolicy", "seed": seed, "device": device, **chosen.hyper, **hyper}
+    try:
+        return algo(env=venv, **settings)
+    except TypeError as error:
+        raise ValueError(f"{algo.__name__} does not take these settings: {error}") from error
+
+
+def act_untrained(model: BaseAlgorithm, steps: int) -> None:
+    """Takes at least `steps` steps with the policy as it is; nothing is learned from them.
+
+    They count as steps of the run. An algorithm that begins with random actions does so after them.
+    """
+    venv = model.get_env()
+    assert venv is not None
+    obs = venv.reset()
+    while model.num_timesteps < steps:
+        acts, _ = model.predict(obs)  # type: ignore[arg-type]
+        obs, _, _, _ = venv.step(acts)
+        model.num_timesteps += venv.num_envs
+    if isinstance(model, OffPolicyAlgorithm):
+        model.learning_starts += model.num_timesteps
+
+
+def restart(model: BaseAlgorithm, cutter: Cutter, seed: int) -> None:
+    """Resets environments and seeds every random number from `seed` and the steps taken.
+
+    Done before training and after every checkpoint, so that a run that goes on from one repeats the run that was
+    not interrupted: the state of simulators and generators need not be kept.
+    """
+    venv = model.get_env()
+    assert venv is not None
+    drawn = int(np.random.SeedSequence([seed, model.num_timesteps]).generate_state(1)[0])
+    set_random_seed(drawn)
+    venv.seed(drawn)
+    model.action_space.seed(drawn)
+    cutter.restart(drawn)
+    model._last_obs = venv.reset()  # type: ignore[assignment]
+    model._last_episode_starts = np.ones(venv.num_envs, dtype=bool)
+    if isinstance(venv, VecNormalize):
+        model._last_original_obs = venv.get_original_obs()
+
+
+def save(model: BaseAlgorithm, folder: Path) -> None:
+    """policy.zip (SB3's own format), counters.json, and the moments of observations, if there are any."""
+    model.save(folder / "policy.zip", exclude=_UNSAVED)
+    counters = {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)}
+    episodes = [{key: float(value) for key, value in ep.items()} for ep in model.ep_info_buffer or ()]
+    (folder / "counters.json").write_text(json.dumps(counters | {"episodes": episodes}))
+    venv = model.get_env()
+    if isinstance(venv, VecNormalize):
+        moments = venv.obs_rms
+        np.savez(folder / "obs_moments.npz", mean=moments.mean, var=moments.var, count=moments.count)
+
+
+def load(model: BaseAlgorithm, folder: Path) -> None:
+    """Takes over what `save` wrote; runs no code of the files'."""
+    load_parameters(model, folder / "policy.zip")
+    counters = json.loads((folder / "counters.json").read_text())
+    model.ep_info_buffer = deque(counters.pop("episodes"), maxlen=model._stats_window_size)
+    for name in _COUNTERS:
+        if name in counters:
+            setattr(model, name, counters[name])
+    venv = model.get_env()
+    if isinstance(venv, VecNormalize):
+        load_moments(venv, folder)
+
+
+def load_parameters(model: BaseAlgorithm, file: Path) -> None:
+    """Networks, optimizers and single variables of SB3's zip; its pickled settings are left alone."""
+    _, parameters, variables = load_from_zip_file(file, device=model.device, load_data=False)
+    model.set_parameters(parameters, device=model.device)
+    for name, value in (variables or {}).items():
+        recursive_setattr(model, f"{name}.data", value.data)
+
+
+def load_moments(venv: VecNormalize, folder: Path) -> None:
+    with np.load(folder / "obs_moments.npz", allow_pickle=False) as moments:
+        rms = venv.obs_rms
+        rms.mean, rms.var, rms.count = moments["mean"], moments["var"], float(moments["count"])
+
+
+_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "learning_starts")
+_UNSAVED = ("rollout_buffer_kwargs", "replay_buffer_kwargs", "ep_info_buffer", "ep_success_buffer")

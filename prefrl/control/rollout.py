@@ -1,0 +1,91 @@
+"""What a policy did: rollouts, and the segments cut from them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from prefrl.reward.ensemble import Ensemble
+from prefrl.reward.true import TrueReward
+from prefrl.types import Array, Segment
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """Consecutive steps of several environments, time first."""
+
+    obs: Array  # (T, envs, *obs), before the step
+    acts: Array  # (T, envs, *act), as the environment received them
+    truth: Array  # (T, envs)
+    dones: Array  # (T, envs): the episode ended with this step
+
+    def __len__(self) -> int:
+        return len(self.acts)
+
+
+Pay = Callable[[Rollout], Array]
+"""A rollout -> the reward of every step, (T, envs)."""
+
+
+def learned(ensemble: Ensemble) -> Pay:
+    """Pays what the ensemble predicts."""
+    return lambda rollout: ensemble.pay(rollout.obs.swapaxes(0, 1), rollout.acts.swapaxes(0, 1)).swapaxes(0, 1)
+
+
+def true(reward: TrueReward) -> Pay:
+    """Pays the environment's own reward, normalised."""
+    return lambda rollout: reward.pay(rollout.truth)
+
+
+class Cutter:
+    """Cuts consecutive rollouts into segments; none crosses the end of an episode.
+
+    Episodes are cut from a random first step, so that labels see every phase of them.
+    """
+
+    def __init__(self, length: int, horizon: int, seed: int = 0) -> None:
+        self.length = length
+        self._slack = min(length, horizon - length + 1)
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """Forgets the steps not yet cut: the environments were reset."""
+        self._rng = np.random.default_rng(seed)
+        self._tail: Rollout | None = None
+        self._starts: list[int] = []
+
+    def __call__(self, rollout: Rollout, step: int) -> list[Segment]:
+        """The segments that `rollout` completes, oldest first within an environment; `step` is noted in them."""
+        envs = rollout.dones.shape[1]
+        if self._tail is None:
+            self._starts = self._rng.integers(self._slack, size=envs).tolist()
+        steps = rollout if self._tail is None else _join(self._tail, rollout)
+        segments = [segment for env in range(envs) for segment in self._cut(steps, env, step)]
+        kept = min(*self._starts, len(steps))
+        self._tail = _since(steps, kept)
+        self._starts = [start - kept for start in self._starts]
+        return segments
+
+    def _cut(self, steps: Rollout, env: int, step: int) -> list[Segment]:
+        segments, at = [], self._starts[env]
+        ends = np.flatnonzero(steps.dones[:, env]) + 1
+        for end in [*ends[ends > at].tolist(), None]:
+            while at + self.length <= (len(steps) if end is None else end):
+                span = slice(at, at + self.length)
+                obs, acts, truth = (part[span, env].copy() for part in (steps.obs, steps.acts, steps.truth))
+                segments.append(Segment(obs, acts, truth, step=step))
+                at += self.length
+            if end is not None:
+                at = end + int(self._rng.integers(self._slack))
+        self._starts[env] = at
+        return segments
+
+
+def _join(first: Rollout, second: Rollout) -> Rollout:
+    return Rollout(
+        *(np.concatenate(pair) for pair in zip(vars(first).values(), vars(second).values(), strict=True))
+    )
+
+
+def _since(steps: Rollout, start: int) -> Rollout:
+    return Rollout(*(part[start:] for part in vars(steps).values()))

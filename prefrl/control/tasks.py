@@ -1,0 +1,83 @@
+"""Which settings an algorithm starts from: values, each with its reason."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sb3_contrib import TRPO
+from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from prefrl.names import attribute, unknown
+
+ALGORITHMS: Mapping[str, type[BaseAlgorithm]] = {"a2c": A2C, "ppo": PPO, "sac": SAC, "trpo": TRPO}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How an algorithm is set up; `hyper` are the keyword arguments of its constructor."""
+
+    hyper: Mapping[str, Any] = field(default_factory=dict)
+    n_envs: int = 16
+    """Side by side in one process: a process each costs more than MuJoCo's step."""
+    normalize_obs: bool = True
+    """Standardise observations by running moments: MuJoCo's velocities are ten times its angles."""
+
+
+def _fused(**policy: Any) -> dict[str, Any]:
+    """Fused Adam does the same steps in one kernel: 7 % more steps/s for nets this small."""
+    return policy | {"optimizer_kwargs": {"fused": True}}
+
+
+PPO_MUJOCO = Preset(
+    {
+        "n_steps": 128,
+        "batch_size": 512,  # a quarter of the rollout: half the time of minibatches of 64
+        "n_epochs": 10,
+        "learning_rate": 3e-4,
+        # Exploration begins at a third of the action range: with SB3's 1.0 actions are mostly clipped, and
+        # HalfCheetah then settles on its back in most seeds (returns of 2,000 instead of 5,000).
+        "policy_kwargs": _fused(log_std_init=-1.0),
+    }
+)
+
+PRESETS: Mapping[type[BaseAlgorithm], Preset] = {
+    PPO: PPO_MUJOCO,
+    A2C: Preset({"n_steps": 8, "learning_rate": 7e-4, "policy_kwargs": {"log_std_init": -1.0}}),
+    # The paper's: gamma 0.995, lambda 0.97, 8,000 steps a batch; its co-author's code: max_kl 0.001, damping 0.1.
+    TRPO: Preset(
+        {
+            "n_steps": 500,
+            "batch_size": 512,
+            "gamma": 0.995,
+            "gae_lambda": 0.97,
+            "cg_damping": 0.1,
+            "target_kl": 0.01,
+            "policy_kwargs": {"log_std_init": -1.0},
+        }
+    ),
+    # One environment and one update per step: SAC learns from every transition many times instead.
+    SAC: Preset({"learning_starts": 1_000}, n_envs=1, normalize_obs=False),
+}
+
+TASKS: Mapping[tuple[type[BaseAlgorithm], str], Mapping[str, Any]] = {}
+
+
+def algorithm(name: str) -> type[BaseAlgorithm]:
+    """The class that `ppo`, `a2c`, `trpo`, `sac`, or `module:Class` names."""
+    if ":" in name:
+        found = attribute(name, "algorithm")
+        if not (isinstance(found, type) and issubclass(found, BaseAlgorithm)):
+            raise ValueError(f"{name} is no algorithm of Stable-Baselines3's kind")
+        return found
+    if name.lower() not in ALGORITHMS:
+        raise unknown("algorithm", name, ALGORITHMS)
+    return ALGORITHMS[name.lower()]
+
+
+def preset(algo: type[BaseAlgorithm], env: str) -> Preset:
+    """The settings of `algo` (those of the nearest class it extends) with what `env` wants differently."""
+    general = next((PRESETS[base] for base in algo.__mro__ if base in PRESETS), Preset())
+    return Preset({**general.hyper, **TASKS.get((algo, env), {})}, general.n_envs, general.normalize_obs)
+
+

@@ -1,0 +1,92 @@
+"""The environments as the policy sees them: without their reward."""
+
+import time
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from prefrl.control.rollout import Rollout
+from prefrl.types import Array
+
+
+class EnvironmentError(RuntimeError):
+    """An environment raised, or gave what cannot be learned from."""
+
+
+class Recorder(VecEnvWrapper):
+    """Pays the policy 0, and keeps every step with its true reward until `take`.
+
+    Sits directly on the environments, below any normalisation, so that reward nets and people see what the
+    environments gave. `infos` of an episode's last step tell SB3 its true return.
+
+    Raises EnvironmentError, naming environment and step, for rewards or observations that are not finite, for
+    exceptions of an environment, and for episodes of another length than `horizon`, if one is given.
+    """
+
+    def __init__(self, venv: VecEnv, name: str, horizon: int | None = None) -> None:
+        super().__init__(venv)
+        self.name, self.horizon = name, horizon
+        self.steps = 0
+        """Steps taken by all environments together."""
+        self.episodes: list[tuple[int, float]] = []
+        """(steps, true return) at the end of every whole episode, since `take_episodes`."""
+        self._rows: list[tuple[Array, Array, Array, Array]] = []
+        self._began = time.time()
+
+    def reset(self) -> VecEnvObs:
+        self._obs = self._finite(self.venv.reset(), "observation")
+        self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=int)
+        self._rows.clear()
+        return self._obs.copy()
+
+    def step_async(self, actions: Array) -> None:
+        self._acts = np.array(actions)
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        try:
+            obs, truth, dones, infos = self.venv.step_wait()
+        except Exception as error:
+            raise EnvironmentError(f"{self.name} raised {error!r} after {self.steps} steps") from error
+        self.steps += self.num_envs
+        self._rows.append((self._obs, self._acts, self._finite(truth, "reward"), dones))
+        self._obs = self._finite(obs, "observation")
+        self._returns += truth
+        self._lengths += 1
+        for i in np.flatnonzero(dones):
+            self._end(int(i), infos[i])
+        return obs, np.zeros_like(truth), dones, infos
+
+    def take(self) -> Rollout:
+        """The steps since the last `take` or `reset`."""
+        columns = [np.stack(column) for column in zip(*self._rows, strict=True)]
+        self._rows.clear()
+        return Rollout(*columns)
+
+    def take_episodes(self) -> list[tuple[int, float]]:
+        taken, self.episodes = self.episodes, []
+        return taken
+
+    def _end(self, i: int, info: dict[str, Any]) -> None:
+        length = int(self._lengths[i])
+        if self.horizon not in (None, length):
+            raise EnvironmentError(
+                f"an episode of {self.name} ended after {length} steps instead of {self.horizon}: its length would "
+                "tell the policy about the reward; wrap it in prefrl_envs.FixedHorizon, or pass --allow-variable-horizon"
+            )
+        info["episode"] = {"r": float(self._returns[i]), "l": length, "t": time.time() - self._began}
+        self.episodes.append((self.steps, float(self._returns[i])))
+        self._returns[i], self._lengths[i] = 0, 0
+
+    def _finite(self, values: Any, what: str) -> Array:
+        array: Array = values
+        if array.dtype.kind == "f" and not np.isfinite(array.sum()):
+            finite = np.isfinite(array.reshape(self.num_envs, -1)).all(1)
+            which = np.flatnonzero(~finite).tolist()
+            if which:
+                raise EnvironmentError(
+                    f"{self.name} gave a {what} that is not finite, in environment {which[0]}, after {self.steps} steps"
+                )
+        return array

@@ -1,0 +1,81 @@
+"""How good a trained policy is under the true reward, and how like it the learned one is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+from prefrl.control import policy
+from prefrl.control.rollout import Pay, learned
+from prefrl.parts import Parts
+from prefrl.reward.diagnostics import pearson
+from prefrl.runs import RunFolder
+from prefrl.store import Store
+from prefrl.types import Array
+
+ENVS = 10
+"""Episodes played side by side."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """True returns of whole episodes, and the correlation of learned with true reward over their steps."""
+
+    returns: Array
+    pearson: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "return_mean": float(self.returns.mean()),
+            "return_std": float(self.returns.std()),
+            "episodes": len(self.returns),
+            "pearson": self.pearson,
+        }
+
+
+def evaluate(path: Path, episodes: int = 20, best: bool = False, seed: int = 0, **objects: Any) -> Evaluation:
+    """Plays `episodes` with the newest policy of a run, or with its `best`, taking the likeliest actions.
+
+    `objects`: the parts of the run that were given to `train` as Python objects.
+    """
+    folder = RunFolder.open(path)
+    parts = Parts.of(folder.config, **objects)
+    model = parts.model(parts.recorder(1))
+    policy.load(model, folder.checkpoint(best))
+    pay = None
+    if folder.config.reward == "learned":
+        ensemble = parts.ensemble()
+        published = Store(folder.path).reward()
+        if published:
+            ensemble.from_bytes(published[1], published[0])
+            pay = learned(ensemble)
+    return measure(model, parts, pay, episodes, seed)
+
+
+def measure(model: BaseAlgorithm, parts: Parts, pay: Pay | None, episodes: int, seed: int) -> Evaluation:
+    """`episodes` of `model` in fresh environments; `pay`: the learned reward to correlate with the true one."""
+    recorder = parts.recorder(min(episodes, ENVS))
+    recorder.seed(seed)
+    act = _actor(model)
+    obs = recorder.reset()
+    paid, truth = [], []
+    while len(recorder.episodes) < episodes:
+        obs, _, dones, _ = recorder.step(act(obs))
+        if dones.any():
+            rollout = recorder.take()
+            truth.append(rollout.truth)
+            paid.append(pay(rollout) if pay else rollout.truth)
+    recorder.close()
+    returns = np.array([total for _, total in recorder.episodes[:episodes]])
+    return Evaluation(returns, pearson(np.concatenate(paid), np.concatenate(truth)) if pay else None)
+
+
+def _actor(model: BaseAlgorithm) -> Callable[[Any], Array]:
+    """Observations as environments give them -> the likeliest actions."""
+    venv = model.get_env()
+    normalise = venv.normalize_obs if isinstance(venv, VecNormalize) else lambda obs: obs
+    return lambda obs: model.predict(normalise(obs), deterministic=True)[0]

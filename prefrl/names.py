@@ -1,0 +1,99 @@
+"""From what a user writes on the command line to the Python object it names."""
+
+import ast
+import difflib
+import importlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+class UnknownName(ValueError):
+    """A name that nothing has; the message holds the nearest one that something has."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
+    """`no oracle 'sythetic': did you mean 'synthetic'?`"""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    return UnknownName(f"no {what} {name!r}: {hint}")
+
+
+def resolve(text: str, builtin: ModuleType, what: str) -> Any:
+    """What `text` names: `mistaken(synthetic, chance=0.2)` in `builtin`, or `my.module:name` of the user's.
+
+    Built-in names are found in any case, with or without underscores. Arguments are literals or further built-in
+    names; nothing else is evaluated. A class that is named without arguments is made without any.
+    """
+    if ":" in text:
+        module, _, text = text.partition(":")
+        return _evaluate(_parse(text, what), vars(import_module(module)), what)
+    return _evaluate(_parse(text, what), _public(builtin), what)
+
+
+def import_module(name: str) -> ModuleType:
+    """Imports a module of the user's, from the current folder too."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UnknownName(f"cannot import {name!r}: {error}") from error
+
+
+def attribute(text: str, what: str) -> Any:
+    """The object that `module:name` names, as it is."""
+    module, _, name = text.partition(":")
+    found = vars(import_module(module))
+    if name not in found:
+        raise unknown(f"{what} in {module}", name, (n for n in found if not n.startswith("_")))
+    return found[name]
+
+
+def _public(module: ModuleType) -> dict[str, Any]:
+    names = vars(module).items()
+    return {name: thing for name, thing in names if getattr(thing, "__module__", None) == module.__name__ and name[0] != "_"}
+
+
+def _parse(text: str, what: str) -> ast.expr:
+    try:
+        return ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise UnknownName(f"cannot read {what} {text!r}: write a name, or a name with arguments") from error
+
+
+def _evaluate(node: ast.expr, names: dict[str, Any], what: str) -> Any:
+    if isinstance(node, ast.Name):
+        thing = _find(node.id, names, what)
+        return thing() if isinstance(thing, type) else thing
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        make = _find(node.func.id, names, what)
+        args = [_evaluate(arg, names, what) for arg in node.args]
+        kwargs = {str(kw.arg): _evaluate(kw.value, names, what) for kw in node.keywords}
+        try:
+            return make(*args, **kwargs)
+        except TypeError as error:
+            raise UnknownName(f"{what} {ast.unparse(node)!r}: {error}") from error
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise UnknownName(f"cannot read {ast.unparse(node)!r} in {what}: use names and plain values") from error
+
+
+def _find(name: str, names: dict[str, Any], what: str) -> Any:
+    plain = {_plain(known): known for known in names}
+    if _plain(name) not in plain:
+        raise unknown(what, name, (_snake(known) for known in names if not known.startswith("_")))
+    return names[name] if name in names else names[plain[_plain(name)]]
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").casefold()
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))

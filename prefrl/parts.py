@@ -1,0 +1,87 @@
+"""What the names in a configuration stand for, and the networks that are built from them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from prefrl import oracles, queries, schedules
+from prefrl.control import policy
+from prefrl.control.environments import EnvFacts, inspect
+from prefrl.control.tasks import algorithm, preset
+from prefrl.control.vec_env import Recorder
+from prefrl.names import attribute, resolve
+from prefrl.reward import fit, networks
+from prefrl.reward.ensemble import Ensemble
+from prefrl.reward.fit import Fit
+from prefrl.reward.networks import MakeNet
+from prefrl.runs import RunConfig
+from prefrl.types import Oracle, Schedule, Select
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A configuration with its names resolved."""
+
+    config: RunConfig
+    facts: EnvFacts
+    algo: type[BaseAlgorithm]
+    oracle: Oracle
+    select: Select
+    schedule: Schedule
+    fit: Fit
+    net: MakeNet
+
+    @classmethod
+    def of(cls, config: RunConfig, **objects: Any) -> "Parts":
+        """Resolves every name, except those of the parts given in `objects`; raises ValueError before anything is written."""
+        found = {
+            "algo": lambda: algorithm(config.algo),
+            "oracle": lambda: resolve(config.oracle, oracles, "oracle"),
+            "select": lambda: resolve(config.select, queries, "strategy"),
+            "schedule": lambda: resolve(config.schedule, schedules, "schedule"),
+            "fit": lambda: resolve(config.fit, fit, "fit"),
+            "net": lambda: attribute(config.net, "net") if ":" in config.net else resolve_net(config.net),
+        }
+        chosen = {name: objects[name] if name in objects else find() for name, find in found.items()}
+        facts = inspect(
+            config.env, segment_length=config.segment_length, allow_variable_horizon=config.allow_variable_horizon
+        )
+        parts = cls(config, facts, **chosen)
+        parts._check_labels()
+        return parts
+
+    def _check_labels(self) -> None:
+        segments = self.config.total_timesteps // self.facts.segment_length
+        pairs = segments * (segments - 1) // 2
+        if self.config.reward == "learned" and self.config.labels > pairs:
+            raise ValueError(
+                f"{self.config.labels} labels cannot be asked: {self.config.total_timesteps} steps make {segments} "
+                f"segments of {self.facts.segment_length} steps, and {pairs} pairs of them"
+            )
+
+    @property
+    def initial_labels(self) -> int:
+        """Labels of the untrained policy's segments."""
+        return round(self.schedule(0.0) * self.config.labels)
+
+    def recorder(self, n_envs: int | None = None) -> Recorder:
+        """The environments that the policy trains on, or `n_envs` of them."""
+        n = n_envs or self.config.n_envs or preset(self.algo, self.config.env).n_envs
+        return policy.recorded(self.config.env, n, None if self.facts.varies else self.facts.horizon)
+
+    def model(self, recorder: Recorder) -> BaseAlgorithm:
+        return policy.build(self.algo, recorder, self.config.hyper, self.config.seed, self.config.device)
+
+    def ensemble(self) -> Ensemble:
+        acts = self.facts.action_space
+        choices = int(acts.n) if isinstance(acts, gym.spaces.Discrete) else None
+        shape = acts.shape or ()
+        return Ensemble(self.facts.observation_space.shape, shape, self.net, self.config.members, choices)
+
+
+def resolve_net(name: str) -> MakeNet:
+    """A built-in net by its name; unlike other components it is a class that takes shapes."""
+    found: dict[str, MakeNet] = {"mlp": networks.MLP}
+    return found[name.lower()]

@@ -1,0 +1,118 @@
+"""Several nets that learn from the same comparisons, normalised one by one and averaged."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from prefrl.reward.networks import MLP, MakeNet, RewardNet
+from prefrl.types import Array, Segment
+
+STD = 1.0
+"""Standard deviation of the reward that the policy is paid on MuJoCo (Christiano et al. 2017, appendix A.1)."""
+
+
+class Ensemble(nn.Module):
+    """r_hat = mean over members of (r_m - mean_m) / std_m, times `std` (section 2.2.3).
+
+    Every net sees float32 inputs: observations standardised by `adapt` (pixels divided by 255 instead), and
+    discrete actions, if `choices` is given, one-hot.
+    """
+
+    version = 0
+    """The published version these parameters are; 0 before any fit, when every step is paid 0."""
+
+    def __init__(
+        self,
+        obs_shape: Sequence[int],
+        act_shape: Sequence[int],
+        net: MakeNet = MLP,
+        members: int = 3,
+        choices: int | None = None,
+        std: float = STD,
+    ) -> None:
+        super().__init__()
+        if members < 1:
+            raise ValueError(f"an ensemble needs at least one member, got {members}")
+        self.choices, self.std = choices, std
+        inputs = (choices,) if choices else act_shape
+        self.members = nn.ModuleList([net(obs_shape, inputs) for _ in range(members)])
+        for name, shape in [("obs", tuple(obs_shape)), ("reward", (members,))]:
+            self.register_buffer(f"{name}_mean", torch.zeros(shape))
+            self.register_buffer(f"{name}_std", torch.ones(shape))
+        self.obs_mean: Tensor
+        self.obs_std: Tensor
+        self.reward_mean: Tensor
+        self.reward_std: Tensor
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def forward(self, obs: Tensor, acts: Tensor) -> Tensor:
+        """Encoded obs (batch, T, *obs) and acts (batch, T, *act) -> raw rewards (members, batch, T)."""
+        return torch.stack([member(obs, acts) for member in self.members])
+
+    def encode(self, obs: Array, acts: Array) -> tuple[Tensor, Tensor]:
+        """What an environment gives and takes -> what the nets see."""
+        device = self.obs_mean.device
+        x, a = torch.as_tensor(obs, device=device), torch.as_tensor(acts, device=device)
+        x = x.float() / 255 if x.dtype == torch.uint8 else (x.float() - self.obs_mean) / self.obs_std
+        a = nn.functional.one_hot(a.long(), self.choices).float() if self.choices else a.float()
+        return x, a
+
+    def adapt(self, obs: Array) -> None:
+        """Standardises observations by the mean and spread of `obs` (..., *obs); pixels are left alone."""
+        if obs.dtype == np.uint8:
+            return
+        flat = torch.as_tensor(obs, dtype=torch.float32).reshape(-1, *self.obs_mean.shape)
+        self.obs_mean.copy_(flat.mean(0))
+        self.obs_std.copy_(flat.std(0, correction=0).clamp(min=1e-3))
+
+    @torch.no_grad()
+    def rewards(self, obs: Array, acts: Array) -> Array:
+        """obs (batch, T, *obs), acts (batch, T, *act) -> raw rewards (members, batch, T), no gradient."""
+        self.eval()
+        predicted: Array = self(*self.encode(obs, acts)).cpu().numpy()
+        return predicted
+
+    def returns(self, segments: Sequence[Segment]) -> Array:
+        """Predicted return of each segment: (members, segments)."""
+        total: Array = self.rewards(*stack(segments)).sum(2)
+        return total
+
+    def normalise(self, segments: Sequence[Segment]) -> None:
+        """Re-estimates every member's mean and standard deviation on `segments` of the current policy."""
+        predicted = torch.as_tensor(self.rewards(*stack(segments))).flatten(1)
+        self.reward_mean.copy_(predicted.mean(1))
+        self.reward_std.copy_(predicted.std(1, correction=0).clamp(min=1e-6))
+
+    def pay(self, obs: Array, acts: Array) -> Array:
+        """The reward of each step that the policy is paid, (batch, T), for obs (batch, T, *obs) and acts."""
+        if self.version == 0:
+            return np.zeros(np.shape(acts)[:2], dtype=np.float32)
+        mean, std = (moment.cpu().numpy()[:, None, None] for moment in (self.reward_mean, self.reward_std))
+        paid: Array = self.std * ((self.rewards(obs, acts) - mean) / std).mean(0)
+        return paid
+
+    def to_bytes(self) -> bytes:
+        """Parameters and normalisers in safetensors' format."""
+        return save({name: value.contiguous() for name, value in self.state_dict().items()})
+
+    def from_bytes(self, data: bytes, version: int) -> None:
+        """Takes over what `to_bytes` gave and `publish` numbered."""
+        self.load_state_dict(load(data))
+        self.version = version
+
+
+def stack(segments: Sequence[Segment]) -> tuple[Array, Array]:
+    """obs (segments, T, *obs) and acts (segments, T, *act)."""
+    lengths = {len(segment) for segment in segments}
+    if len(lengths) > 1:
+        low, high = min(lengths), max(lengths)
+        raise ValueError(f"segments of {low} and {high} steps cannot be compared: give every query one length")
+    return np.stack([s.obs for s in segments]), np.stack([s.acts for s in segments])
+
+
+__all__ = ["Ensemble", "RewardNet", "stack"]

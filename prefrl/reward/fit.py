@@ -1,0 +1,148 @@
+"""Fitting the ensemble to comparisons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prefrl.reward import diagnostics
+from prefrl.reward.ensemble import Ensemble, stack
+from prefrl.reward.loss import bradley_terry, preference
+from prefrl.types import Array, Comparison
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Adam on the Bradley-Terry loss, each net on its own bootstrap of the comparisons (section 2.2.3)."""
+
+    first_passes: int = 50
+    """Passes over the labels of the untrained policy, before training begins."""
+    passes: int = 10
+    """Passes over all comparisons at every later refit; the nets go on from where they were."""
+    batch: int = 64
+    lr: float = 1e-3
+    l2: float = 1e-4
+    """Where the coefficient of L2 regularisation begins."""
+    l2_step: float = 0.01
+    """Its relative change per update, towards a validation loss of 1.1 to 1.5 times the training loss."""
+    l2_bounds: tuple[float, float] = (1e-6, 1e-1)
+    seed: int = 0
+    """Decides which comparisons a member draws, once and for all."""
+
+    def __post_init__(self) -> None:
+        for name in ("first_passes", "passes", "batch", "lr"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"fit's {name} must be positive, got {getattr(self, name)}")
+
+    def optimizer(self, ensemble: Ensemble) -> torch.optim.Adam:
+        """One group of parameters per member, whose `weight_decay` is the member's L2 coefficient."""
+        groups = [{"params": list(member.parameters())} for member in ensemble.members]
+        return torch.optim.Adam(groups, lr=self.lr, weight_decay=self.l2, fused=True)
+
+    def __call__(
+        self,
+        ensemble: Ensemble,
+        optimizer: torch.optim.Adam,
+        comparisons: Sequence[Comparison],
+        passes: int,
+        rng: np.random.Generator,
+    ) -> dict[str, float]:
+        """`passes` over `comparisons` (all decided, one length); what the fit says of itself."""
+        data = _Data(ensemble, comparisons)
+        draws = bootstrap([c.query for c in comparisons], len(ensemble), self.seed)
+        ensemble.train()
+        for _ in range(passes):
+            for batches in _epoch(draws, self.batch, rng):
+                optimizer.zero_grad()
+                _loss(ensemble, data, draws, batches).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+        metrics, ratios = _losses(data.preferences(ensemble), data.mu.numpy(), draws)
+        updates = passes * -(-int((draws > 0).sum(1).max()) // self.batch)
+        self._adapt_l2(optimizer, ratios, updates)
+        return metrics | {"reward/l2": float(np.mean([group["weight_decay"] for group in optimizer.param_groups]))}
+
+    def _adapt_l2(self, optimizer: torch.optim.Adam, ratios: Sequence[float], updates: int) -> None:
+        factor = (1 + self.l2_step) ** updates
+        low, high = self.l2_bounds
+        for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+            change = factor if ratio > 1.5 else 1 / factor if ratio < 1.1 else 1.0
+            group["weight_decay"] = min(max(group["weight_decay"] * change, low), high)
+
+
+class _Data:
+    """Comparisons as tensors: obs and acts (comparisons, 2, T, *), mu (comparisons,)."""
+
+    def __init__(self, ensemble: Ensemble, comparisons: Sequence[Comparison]) -> None:
+        obs, acts = stack([segment for c in comparisons for segment in (c.left, c.right)])
+        ensemble.adapt(obs)
+        x, a = ensemble.encode(obs, acts)
+        self.obs, self.acts = x.unflatten(0, (-1, 2)), a.unflatten(0, (-1, 2))
+        self.mu = torch.tensor([c.preference for c in comparisons], dtype=torch.float32, device=x.device)
+
+    def returns(self, member: torch.nn.Module, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """A member's predicted returns of both sides of some comparisons: (rows,), (rows,)."""
+        rewards = member(self.obs[rows].flatten(0, 1), self.acts[rows].flatten(0, 1))
+        left, right = rewards.sum(1).unflatten(0, (-1, 2)).unbind(1)
+        return left, right
+
+    @torch.no_grad()
+    def preferences(self, ensemble: Ensemble) -> Array:
+        """Every member's predicted chance that left is better: (members, comparisons)."""
+        ensemble.eval()
+        rows = torch.arange(len(self.mu))
+        p = torch.stack([preference(*self.returns(member, rows)) for member in ensemble.members])
+        return p.cpu().numpy()
+
+
+@cache
+def _drawn(seed: int, query: int, members: int) -> tuple[int, ...]:
+    return tuple(np.random.default_rng([seed, query]).poisson(1.0, members).tolist())
+
+
+def bootstrap(queries: Sequence[int], members: int, seed: int) -> Array:
+    """How often each member draws each comparison, (members, comparisons); out of bag where 0.
+
+    Poisson(1) draws are a bootstrap whose assignment depends on nothing but the query, so that it persists over
+    refits and new comparisons: 1/e of them are held out per member (section 2.2.3).
+    """
+    return np.array([_drawn(seed, query, members) for query in queries], dtype=np.float32).T
+
+
+def _epoch(draws: Array, batch: int, rng: np.random.Generator) -> list[list[Array]]:
+    """Minibatches of one pass: for every update, the rows of each member; members differ in how many they have."""
+    rows = [rng.permutation(np.flatnonzero(drawn)) for drawn in draws]
+    longest = max(len(r) for r in rows)
+    return [[r[start : start + batch] for r in rows] for start in range(0, longest, batch)]
+
+
+def _loss(ensemble: Ensemble, data: _Data, draws: Array, batches: Sequence[Array]) -> Tensor:
+    """Summed over the members, so that no member's step depends on how many there are."""
+    total = torch.zeros(())
+    for member, drawn, rows in zip(ensemble.members, draws, batches, strict=True):
+        if len(rows):
+            which = torch.from_numpy(rows)
+            loss = bradley_terry(*data.returns(member, which), data.mu[which])
+            total = total + (torch.from_numpy(drawn[rows]) * loss).mean()
+    return total
+
+
+def _losses(p: Array, mu: Array, draws: Array) -> tuple[dict[str, float], list[float]]:
+    """Training and validation loss after a fit, and each member's ratio of the two (1.3 where it has no data)."""
+    loss = -(mu * np.log(p) + (1 - mu) * np.log(1 - p))
+    train = (loss * draws).sum(1) / draws.sum(1).clip(min=1)
+    held_out = draws == 0
+    validation = (loss * held_out).sum(1) / held_out.sum(1).clip(min=1)
+    usable = held_out.any(1) & (draws > 0).any(1)
+    ratios = np.where(usable, validation / train.clip(min=1e-9), 1.3).tolist()
+    judges = held_out.sum(0)  # members that have not seen the comparison
+    judged = judges > 0
+    out_of_bag = (p * held_out).sum(0)[judged] / judges[judged]
+    metrics = {
+        "reward/train_loss": float(train.mean()),
+        "reward/validation_loss": float(validation.mean()),
+        "reward/loss_ratio": float(np.mean(ratios)),
+    }
+    return metrics | diagnostics.calibration(out_of_bag, mu[judged]), ratios

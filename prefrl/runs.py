@@ -1,0 +1,227 @@
+"""A run: its configuration, its folder, and what is written there."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from prefrl.names import unknown
+
+
+def option(default: Any, help: str) -> Any:
+    """A field of a configuration, with the sentence that `--help` shows."""
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run. Names of components are read by `prefrl.names.resolve`."""
+
+    env: str = field(metadata={"help": "Gymnasium id; module:Id-v0 imports the module first"})
+    algo: str = option("ppo", "ppo, a2c, trpo, sac, or module:Class of Stable-Baselines3's kind")
+    total_timesteps: int = option(1_000_000, "environment steps, those of the untrained policy included")
+    labels: int = option(700, "answers to get in the whole run")
+    reward: str = option("learned", "learned: from labels; true: the environment's own, the baseline")
+    oracle: str = option("synthetic", "who answers: synthetic, stochastic(beta=1), mistaken, ... or module:name")
+    select: str = option("disagreement", "which pairs to ask about: uniform, disagreement, ... or module:name")
+    schedule: str = option("hyperbolic", "when to ask: constant, hyperbolic, upfront, or module:name")
+    net: str = option("mlp", "the reward net: mlp, or module:Class")
+    fit: str = option("fit", "how rewards are fitted, with what differs: fit(passes=5, lr=0.001)")
+    members: int = option(3, "nets in the reward ensemble")
+    turns: int = option(50, "rounds of asking and refitting in the run")
+    segment_length: int | None = option(None, "steps of a segment; as the environment says, if not given")
+    n_envs: int | None = option(None, "environments stepped side by side; the algorithm's preset, if not given")
+    hyper: dict[str, Any] = option({}, "settings of the algorithm that differ from its preset: learning_rate=0.001")
+    checkpoint_every: int = option(100_000, "steps between checkpoints")
+    allow_variable_horizon: bool = option(False, "admit episodes of different lengths, which tell about the reward")
+    eval_episodes: int = option(10, "episodes of the final evaluation")
+    device: str = option("cpu", "where nets live: cpu, cuda, auto")
+    seed: int = option(0, "seed of everything random")
+
+    def __post_init__(self) -> None:
+        for name in ("total_timesteps", "labels", "members", "turns", "checkpoint_every", "eval_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("segment_length", "n_envs"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.reward not in ("learned", "true"):
+            raise unknown("reward", self.reward, ["learned", "true"])
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """From plain values; an unknown key, or one of the wrong type, raises ValueError in one line."""
+        known = {f.name: f for f in fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise unknown("setting", str(name), known)
+            _check_type(name, value, str(known[name].type))
+        if "env" not in values:
+            raise ValueError("say which environment to train on: --env prefrl/HalfCheetah-v0")
+        return cls(**values)
+
+
+def _check_type(name: str, value: Any, expected: str) -> None:
+    accepted = {"int": int, "str": str, "bool": bool, "dict[str, Any]": dict, "int | None": (int, type(None))}
+    right = isinstance(value, accepted[_annotation(expected)])  # type: ignore[arg-type]
+    if not right or (isinstance(value, bool) and "bool" not in expected):
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
+
+
+def _annotation(text: str) -> str:
+    return text.removeprefix("<class '").removesuffix("'>").replace("typing.", "")
+
+
+class RunFolder:
+    """Where a run keeps what it knows: config, store, checkpoints, metrics, summary."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig, command: str = "") -> "RunFolder":
+        """A new folder; one that exists is never overwritten."""
+        import yaml
+
+        path = Path(path)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            raise ValueError(f"{path} exists: choose another --out, or go on with `prefrl resume {path}`") from None
+        run = cls(path)
+        run.write("config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
+        run.write("command.txt", f"{command or ' '.join(sys.argv)}\n")
+        run.write("system.json", json.dumps(system(), indent=2))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        if not (Path(path) / "config.yaml").is_file():
+            raise ValueError(f"{path} is no run: it has no config.yaml")
+        return cls(path)
+
+    @property
+    def config(self) -> RunConfig:
+        return read_config(self.path / "config.yaml")
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What the finished run came to; None before."""
+        file = self.path / "summary.json"
+        return json.loads(file.read_text()) if file.is_file() else None
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file whole or not at all."""
+        half = self.path / f".{name}.half"
+        half.write_text(text)
+        os.replace(half, self.path / name)
+
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, oldest first."""
+        found = (self.path / "checkpoints").glob("step_*")
+        return sorted((p for p in found if p.name[5:].isdigit()), key=lambda p: int(p.name[5:]))
+
+    def checkpoint(self, best: bool = False) -> Path:
+        """The newest checkpoint, or the one with the best training return."""
+        found = self.checkpoints()
+        if not found:
+            raise ValueError(f"{self.path} has no checkpoint yet")
+        if not best:
+            return found[-1]
+        step = json.loads((found[-1] / "state.json").read_text())["best"][0]
+        return self.path / "checkpoints" / f"step_{step}" if step else found[-1]
+
+    @contextmanager
+    def new_checkpoint(self, step: int) -> Iterator[Path]:
+        """A folder that becomes `checkpoints/step_N` when all of it is on disk."""
+        final = self.path / "checkpoints" / f"step_{step}"
+        half = final.with_suffix(".half")
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir(parents=True)
+        yield half
+        for file in half.iterdir():
+            _sync(file)
+        shutil.rmtree(final, ignore_errors=True)
+        half.rename(final)
+        _sync(final.parent)
+
+    def prune(self, keep: set[int], newest: int = 2) -> None:
+        """Removes all checkpoints but the `newest` and those of the steps in `keep`."""
+        for path in self.checkpoints()[:-newest]:
+            if int(path.name[5:]) not in keep:
+                shutil.rmtree(path)
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drops lines that a run wrote after its last checkpoint, and a half-written last line."""
+        if self.metrics.is_file():
+            kept = [line for line in self.read_metrics() if line["time/total_timesteps"] <= step]
+            self.write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """One dictionary per log line, oldest first."""
+        if not self.metrics.is_file():
+            return []
+        lines = self.metrics.read_text().split("\n")
+        return [json.loads(line) for line in lines[:-1]]  # what follows the last newline was cut off by a kill
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def read_config(file: Path) -> RunConfig:
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(file).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{file} must hold settings as `name: value`")
+    return RunConfig.of(values)
+
+
+def free_folder(config: RunConfig, parent: Path = Path("runs")) -> Path:
+    """`runs/HalfCheetah-ppo-700-seed0`, or the first of its name with a number that is free."""
+    task = config.env.replace(":", "/").rsplit("/", 1)[-1].removesuffix("-v0")
+    paid = "true" if config.reward == "true" else config.labels
+    algo = config.algo.rsplit(":", 1)[-1].rsplit(".", 1)[-1]
+    first = parent / f"{task}-{algo}-{paid}-seed{config.seed}"
+    numbered = (first.with_name(f"{first.name}-{i}") for i in range(2, 10_000))
+    return next(path for path in (first, *numbered) if not path.exists())
+
+
+def system() -> dict[str, Any]:
+    """Machine and versions, for whoever repeats the run."""
+    packages = ["prefrl", "torch", "stable_baselines3", "sb3_contrib", "gymnasium", "mujoco", "numpy", "sqlalchemy"]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "packages": {name: _version(name) for name in packages},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

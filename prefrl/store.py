@@ -1,0 +1,464 @@
+"""The record of a run: four tables that only grow, and the arrays of segments in files beside them."""
+
+import math
+import operator
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Self
+from uuid import uuid4
+
+import numpy as np
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Double,
+    Engine,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    Select,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    create_engine,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+    true,
+    tuple_,
+)
+
+from prefrl.types import Array, Comparison, Label, Query, Segment
+
+SCHEMA = 1
+"""Version of the tables; a store made with another is refused."""
+SYNCS = 16
+"""Files synced at once: a file system commits them together, in a tenth of the time that one by one takes."""
+PATIENCE = 60.0
+"""Seconds to wait for other writers of one SQLite file; sixteen of them wait 6 s at worst."""
+BATCH = 10_000
+"""Keys looked up by one statement: three columns each stay below SQLite's 32,766 parameters."""
+LOCK = {
+    "sqlite": "begin immediate",
+    "postgresql": f"select pg_advisory_xact_lock({int.from_bytes(b'prefrl', 'big')})",
+}
+"""What keeps other writers out until the transaction ends."""
+
+
+class Int(TypeDecorator[int]):
+    """Integers, also NumPy's, of which SQLite's driver would keep the bytes."""
+
+    impl = BigInteger().with_variant(Integer, "sqlite")  # there, only INTEGER PRIMARY KEY numbers its rows
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return None if value is None else operator.index(value)
+
+
+Key = tuple[Any, ...]
+tables = MetaData()
+mark = Table("prefrl", tables, Column("schema", Int, primary_key=True))
+segments = Table(
+    "segments",
+    tables,
+    Column("id", Int, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("media", Text),
+    Column("step", Int, nullable=False),
+)
+queries = Table(
+    "queries",
+    tables,
+    Column("id", Int, primary_key=True),
+    Column("left", ForeignKey(segments.c.id), nullable=False),
+    Column("right", ForeignKey(segments.c.id), nullable=False),
+    Column("step", Int, nullable=False),
+    Column("why", Text, nullable=False),
+    UniqueConstraint("left", "right", "step"),
+)
+labels = Table(
+    "labels",
+    tables,
+    Column("id", Int, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("query", ForeignKey(queries.c.id), nullable=False, index=True),
+    Column("preference", Double),
+    Column("labeller", Text, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("at", Double, nullable=False),
+)
+rewards = Table(
+    "rewards",
+    tables,
+    Column("id", Int, primary_key=True),
+    Column("step", Int, nullable=False),
+    Column("labels", Int, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("parameters", LargeBinary, nullable=False),
+    UniqueConstraint("step", "digest"),
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How far a store has come; of several labels of one labeller to one query, the last counts."""
+
+    recorded: int
+    """Segments."""
+    asked: int
+    """Queries."""
+    labelled: int
+    """Labels with a preference."""
+    skipped: int
+    """Labels that say "cannot tell"."""
+    unanswered: int
+    """Queries without any label."""
+
+
+class Version(NamedTuple):
+    """A published reward."""
+
+    id: int
+    step: int
+    """Environment steps of the policy when it was published."""
+    labels: int
+    """How many labels it was fitted to."""
+
+
+class Store:
+    """Segments, queries, labels and rewards: `record`, `ask`, `answer` and `publish` write them.
+
+    Rows are inserted, never changed, and what is written twice is there once: a run that was killed and repeats its
+    last steps finds its rows with the ids they had. Any number of processes and threads may work on one folder, each
+    process with a Store of its own. Tables are in `folder/store.db` unless `url` names a PostgreSQL database.
+    """
+
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        self.folder, self.url = Path(folder), url
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._engine = _open(url or _sqlite(self.folder / "store.db"))
+        self._files = self.folder / "segments"
+        self._files.mkdir(exist_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def record(self, new: Iterable[Segment]) -> list[Segment]:
+        """The segments with their ids; one whose arrays are there already comes back as it was first recorded."""
+        new = list(new)
+        names = [digest(segment) for segment in new]
+        media = [None if s.media is None else _text("media", s.media) for s in new]
+        self._write(dict(zip(names, new, strict=True)))
+        rows = [{"digest": n, "media": m, "step": s.step} for n, m, s in zip(names, media, new, strict=True)]
+        with _writing(self._engine) as connection:
+            found = _put(connection, segments, ["digest"], rows)
+        return [replace(s, id=row.id, media=row.media, step=row.step) for s, row in zip(new, found, strict=True)]
+
+    def ask(self, new: Iterable[Query]) -> list[Query]:
+        """The queries with their ids; the same pair asked at the same step is one query."""
+        new = list(new)
+        self._by_id(segments, (id for query in new for id in (query.left, query.right)))
+        rows = [{"left": q.left, "right": q.right, "step": q.step, "why": _text("why", q.why)} for q in new]
+        with _writing(self._engine) as connection:
+            return [Query(**row._asdict()) for row in _put(connection, queries, ["left", "right", "step"], rows)]
+
+    def answer(self, new: Iterable[Label]) -> list[Label]:
+        """The labels with their ids and keys: all of them are kept, or none; the same key twice is one label."""
+        new = [checked(label) for label in new]
+        self._by_id(queries, (label.query for label in new))
+        with _writing(self._engine) as connection:
+            rows = [{name: value for name, value in vars(label).items() if name != "id"} for label in new]
+            found = [Label(**row._asdict()) for row in _put(connection, labels, ["key"], rows)]
+            for label, kept in zip(new, found, strict=True):
+                if replace(label, id=kept.id, seconds=kept.seconds, at=kept.at) != kept:
+                    raise ValueError(f"key {kept.key!r} belongs to another answer: give every label a key of its own")
+        return found
+
+    def publish(self, parameters: bytes, *, step: int, labels: int) -> int:
+        """The version of this reward, from 1 on; the same parameters at the same step are one version."""
+        row = {"step": step, "labels": labels, "digest": sha256(parameters).hexdigest(), "parameters": parameters}
+        with _writing(self._engine) as connection:
+            version: int = _put(connection, rewards, ["step", "digest"], [row])[0].id
+        return version
+
+    def segment(self, id: int) -> Segment:
+        """A segment with its truth."""
+        return self._load([id])[id]
+
+    def queries(self, upto: int | None = None) -> list[Query]:
+        """What was asked until the policy had taken `upto` steps, in the order of ids."""
+        return [Query(**row._asdict()) for row in self._all(_queries(upto))]
+
+    def unanswered(self, upto: int | None = None) -> list[Query]:
+        """The queries without any label."""
+        waiting = _queries(upto).where(queries.c.id.not_in(select(labels.c.query)))
+        return [Query(**row._asdict()) for row in self._all(waiting)]
+
+    def labels(self, after: int = 0, upto: int | None = None) -> list[Label]:
+        """All labels with an id above `after`, to queries of the first `upto` steps, superseded ones too."""
+        return [Label(**row._asdict()) for row in self._all(_labels(select(labels), after, upto))]
+
+    def comparisons(self, after: int = 0, upto: int | None = None) -> tuple[list[Comparison], int]:
+        """What `labels` gives, as comparisons, and the `after` to go on from."""
+        both = select(
+            labels.c.id, queries.c.left, queries.c.right, labels.c.preference, labels.c.query, labels.c.labeller
+        )
+        rows = self._all(_labels(both, after, upto))
+        loaded = self._load(i for row in rows for i in (row.left, row.right))
+        blind = {i: segment.blind() for i, segment in loaded.items()}
+        fresh = [Comparison(blind[r.left], blind[r.right], r.preference, r.query, r.labeller) for r in rows]
+        return fresh, rows[-1].id if rows else after
+
+    def counts(self, upto: int | None = None) -> Counts:
+        """How much there is of everything, by the policy's first `upto` steps."""
+        latest = select(func.max(labels.c.id)).group_by(labels.c.query, labels.c.labeller)
+        current = _labels(select(labels.c.preference), 0, upto).where(labels.c.id.in_(latest)).subquery()
+        asked = _queries(upto).subquery()
+        counted = select(
+            select(func.count()).select_from(segments).where(_by(segments, upto)).label("recorded"),
+            select(func.count()).select_from(asked).label("asked"),
+            select(func.count(current.c.preference)).label("labelled"),
+            select(func.count() - func.count(current.c.preference)).select_from(current).label("skipped"),
+            select(func.count())
+            .select_from(asked)
+            .where(asked.c.id.not_in(select(labels.c.query)))
+            .label("unanswered"),
+        )
+        return Counts(**self._all(counted)[0]._asdict())
+
+    def reward(self, version: int | None = None) -> tuple[int, bytes] | None:
+        """(version, parameters) of the newest reward, or of the one asked for; None if there is none."""
+        chosen = true() if version is None else rewards.c.id == version
+        newest = select(rewards.c.id, rewards.c.parameters).where(chosen).order_by(rewards.c.id.desc()).limit(1)
+        return next(((row.id, row.parameters) for row in self._all(newest)), None)
+
+    def versions(self) -> list[Version]:
+        """All published rewards, oldest first."""
+        published = select(rewards.c.id, rewards.c.step, rewards.c.labels).order_by(rewards.c.id)
+        return [Version(**row._asdict()) for row in self._all(published)]
+
+    def _all(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+        with self._engine.connect() as connection:
+            return connection.execute(statement).all()
+
+    def _by_id(self, table: Table, ids: Iterable[int]) -> dict[int, Row[Any]]:
+        ids = {int(i) for i in ids}
+        with self._engine.connect() as connection:
+            rows = _find(connection, table, ["id"], [(i,) for i in ids if abs(i) < 2**63])  # what a column can hold
+        found = {row.id: row for row in rows.values()}
+        if unknown := ids - found.keys():
+            raise ValueError(f"no row {min(unknown)} in {table.name} of {self.folder}: use the ids that the store gave")
+        return found
+
+    def _path(self, name: str) -> Path:
+        return self._files / f"{name}.npz"
+
+    def _write(self, new: dict[str, Segment]) -> None:
+        """Before the rows, so that a kill leaves files without rows, never rows without files."""
+        missing = {path: segment for name, segment in new.items() if not (path := self._path(name)).exists()}
+        with ThreadPoolExecutor(SYNCS) as pool:
+            list(pool.map(_save, missing, missing.values()))  # raises what a thread raised
+        _sync(self._files)
+
+    def _load(self, ids: Iterable[int]) -> dict[int, Segment]:
+        rows = self._by_id(segments, ids)
+        return {i: replace(self._read(row.digest), media=row.media, id=i, step=row.step) for i, row in rows.items()}
+
+    def _read(self, name: str) -> Segment:
+        path = self._path(name)
+        arrays = unpack(path)
+        if arrays.keys() - {"truth"} != {"obs", "acts"} or digest(segment := Segment(**arrays)) != name:
+            raise ValueError(f"{path} is not what was recorded under this name: restore it")
+        return segment
+
+
+def digest(segment: Segment) -> str:
+    """What makes a segment that segment: the SHA-256 of its arrays' names, types, shapes and bytes."""
+    arrays = _arrays(segment)
+    lengths = {array.shape[:1] for array in arrays.values()}
+    if len(lengths) > 1 or () in lengths:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"a segment needs one row per step in each of its arrays, got {shapes}")
+    content = sha256()
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise ValueError(f"{name} of a segment must hold numbers of at most 64 bits, not {array.dtype}")
+        content.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        content.update(array.tobytes())
+    return content.hexdigest()
+
+
+def checked(label: Label) -> Label:
+    """The label as the store will keep it; an impossible one is refused."""
+    if label.preference is not None and not 0 <= label.preference <= 1:
+        raise ValueError(f"a preference is a chance in [0, 1] or None, not {label.preference}")
+    if not (math.isfinite(label.seconds) and math.isfinite(label.at)):
+        raise ValueError(f"the times of a label must be finite, not {label.seconds} and {label.at}")
+    return replace(
+        label,
+        preference=None if label.preference is None else float(label.preference),
+        labeller=_text("labeller", label.labeller),
+        seconds=float(label.seconds),
+        at=float(label.at),
+        key=_text("key", label.key) or str(uuid4()),
+    )
+
+
+def unpack(path: Path) -> dict[str, Array]:
+    """The arrays of an npz file; one that holds code runs none of it."""
+    try:
+        with np.load(path, allow_pickle=False) as npz:
+            return {name: npz[name] for name in npz.files}
+    except Exception as error:  # whatever a missing, broken or hostile file makes its readers raise
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes its name when all of it is on the disk, or never."""
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with draft.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _save(path: Path, segment: Segment) -> None:
+    with whole(path) as file:
+        np.savez(file, allow_pickle=False, **_arrays(segment))
+
+
+def _arrays(segment: Segment) -> dict[str, Any]:
+    arrays = {"obs": segment.obs, "acts": segment.acts, "truth": segment.truth}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _sync(folder: Path) -> None:
+    """Makes the names in a folder last."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sqlite(path: Path) -> URL:
+    if path.exists():
+        with path.open("rb") as file:
+            if file.read(16) not in (b"", b"SQLite format 3\0"):
+                raise ValueError(f"{path} is not a prefrl store: choose another folder")
+    return URL.create("sqlite", database=str(path))
+
+
+def _open(url: str | URL) -> Engine:
+    """An engine on a store, made if the database is empty; `prefrl.schema` says which version it has."""
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _pragmas)
+    try:
+        if not inspect(engine).get_table_names():
+            with _writing(engine) as connection:
+                if not inspect(connection).get_table_names():  # another process may have been faster
+                    tables.create_all(connection)
+                    connection.execute(insert(mark).values(schema=SCHEMA))
+        if not inspect(engine).has_table(mark.name):
+            raise ValueError(f"{engine.url} is not a prefrl store: choose another, or an empty database")
+        with engine.connect() as connection:
+            found = connection.scalar(select(func.max(mark.c.schema)))
+        if found != SCHEMA:
+            raise ValueError(f"{engine.url} is a store of version {found}, this is a prefrl for version {SCHEMA}")
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _pragmas(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # `_writing` begins transactions, not the driver
+    # before 3.51.3, a write-ahead log that is reset at the wrong moment loses commits
+    journal = "wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "delete"
+    for pragma in (
+        f"busy_timeout = {PATIENCE * 1000:.0f}",
+        f"journal_mode = {journal}",
+        "synchronous = full",
+        "foreign_keys = on",
+    ):
+        connection.execute(f"pragma {pragma}")
+
+
+@contextmanager
+def _writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that no other writer overlaps, so that who reads ids in their order misses none."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(LOCK[engine.dialect.name])
+        yield connection
+
+
+def _put(connection: Connection, table: Table, unique: list[str], rows: list[dict[str, Any]]) -> list[Row[Any]]:
+    """The rows of the table that equal `rows` in their `unique` columns, those it lacks inserted first."""
+    keys = [tuple(row[name] for name in unique) for row in rows]
+    found = _find(connection, table, unique, keys)
+    missing = {key: row for key, row in zip(reversed(keys), reversed(rows), strict=True) if key not in found}
+    if missing:
+        connection.execute(insert(table), [missing[key] for key in dict.fromkeys(keys) if key in missing])
+        found |= _find(connection, table, unique, list(missing))
+    return [found[key] for key in keys]
+
+
+def _find(connection: Connection, table: Table, unique: list[str], keys: list[Key]) -> dict[Key, Row[Any]]:
+    """The rows with these values in the `unique` columns; large columns are left where they are."""
+    small = [column for column in table.c if not isinstance(column.type, LargeBinary)]
+    columns = tuple_(*(table.c[name] for name in unique))
+    found = {}
+    for start in range(0, len(keys), BATCH):
+        for row in connection.execute(select(*small).where(columns.in_(keys[start : start + BATCH]))):
+            found[tuple(row._mapping[name] for name in unique)] = row
+    return found
+
+
+def _by(table: Table, upto: int | None) -> ColumnElement[bool]:
+    return true() if upto is None else table.c.step <= upto
+
+
+def _queries(upto: int | None) -> Select[Any]:
+    return select(queries).where(_by(queries, upto)).order_by(queries.c.id)
+
+
+def _labels(columns: Select[Any], after: int, upto: int | None) -> Select[Any]:
+    asked = columns.join_from(labels, queries, labels.c.query == queries.c.id)
+    return asked.where(labels.c.id > after, _by(queries, upto)).order_by(labels.c.id)
+
+
+def _text(name: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} {value!r} is not valid text: leave out lone surrogates") from None
+    if "\0" in value:
+        raise ValueError(f"{name} {value!r} is not valid text: leave out NUL")
+    return value

@@ -1,0 +1,138 @@
+"""Batteries for parts of your own: each takes the part and raises AssertionError, which says what is wrong."""
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from itertools import pairwise
+from numbers import Real
+
+import numpy as np
+
+from prefrl.oracles import observe
+from prefrl.types import Oracle, Schedule, Segment, Select
+
+
+def check_oracle(oracle: Oracle, segments: Sequence[Segment] | None = None) -> None:
+    """Chances or None, the same for the same pairs, mirrored when the sides are swapped; segments stay as they are.
+
+    `segments`: two or more of your env, if the oracle reads its observations; made up otherwise. The oracle is copied,
+    so that its history stays as it is.
+    """
+    for kind in _kinds(12) if segments is None else [segments]:
+        pairs = list(pairwise(kind))
+        shown = deepcopy(pairs)
+        answers = _answers(oracle, shown)
+        assert _bytes(shown) == _bytes(pairs), "the oracle changes the segments: let it work on copies"
+        for answer in answers:
+            assert answer is None or _is_share(answer), (
+                f"the oracle answers {answer!r}: give the chance that left is better, from 0 to 1, or None"
+            )
+        assert _answers(oracle, pairs) == answers, (
+            "the oracle answers otherwise when asked the same again: derive its randomness from the segments"
+        )
+        swapped = _answers(oracle, [(right, left) for left, right in pairs])
+        for answer, mirrored in zip(answers, swapped, strict=True):
+            assert answer is mirrored is None or None not in (answer, mirrored), (
+                f"the oracle answers {answer!r}, but {mirrored!r} with the sides swapped: None must stay None"
+            )
+            assert answer is None or mirrored is None or abs(answer + mirrored - 1) < 1e-6, (
+                f"the oracle answers {answer!r}, but {mirrored!r} with the sides swapped: they must add up to 1"
+            )
+        half = len(pairs) // 2
+        assert _answers(oracle, pairs[half:], before=pairs[:half]) == answers[half:], (
+            "the oracle answers otherwise after a resume: give it a method observe(left, right) that takes a pair "
+            "answered before into its history"
+        )
+
+
+def check_select(select: Select, segments: Sequence[Segment] | None = None) -> None:
+    """As many different pairs as asked or exist, sides at random, the same for the same rng; arguments stay as is.
+
+    `segments`: two or more of your env, if the strategy reads its observations; made up otherwise.
+    """
+    for kind in _kinds(60) if segments is None else [segments]:
+        blind = [segment.blind() for segment in kind]
+        for count in {1, 2, 7, len(blind)}:
+            for n in (1, 20):
+                _check_pairs(select, blind[:count], n)
+        _check_sides(select, blind)
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Shares of the budget, never falling, and all of it at the end."""
+    shares = [schedule(percent / 100) for percent in range(101)]
+    for percent, share in enumerate(shares):
+        assert _is_share(share), f"the schedule gives {share!r} at {percent} % of the run: give a share from 0 to 1"
+    for percent, (share, later) in enumerate(pairwise(shares)):
+        assert share <= later, (
+            f"the schedule falls from {share!r} to {later!r} after {percent} % of the run: give the share asked so far"
+        )
+    assert shares[-1] > 1 - 1e-6, f"the schedule ends at {shares[-1]!r}: give 1 at the end, or labels are left over"
+    again = [schedule(percent / 100) for percent in range(101)]
+    assert again == shares, "the schedule gives other shares when asked again: make it a function of progress alone"
+
+
+def _check_pairs(select: Select, segments: Sequence[Segment], n: int) -> None:
+    count = len(segments)
+    returns = np.random.default_rng(count).normal(size=(3, count))
+    shown, predicted = deepcopy(segments), returns.copy()
+    pairs = select(shown, predicted, n, np.random.default_rng(0))
+    assert _bytes([shown]) == _bytes([segments]), "the strategy changes the segments: let it work on copies"
+    assert np.array_equal(predicted, returns), "the strategy changes the predicted returns: let it work on a copy"
+    possible = min(n, count * (count - 1) // 2)
+    assert len(pairs) == possible, (
+        f"the strategy gives {len(pairs)} pairs of {count} segments when asked for {n}: give {possible}"
+    )
+    for left, right in pairs:
+        assert {left, right} <= set(range(count)), (
+            f"the strategy gives the pair {left, right} of {count} segments: give positions from 0 to {count - 1}"
+        )
+        assert left != right, f"the strategy compares segment {left} with itself"
+    assert len({frozenset(pair) for pair in pairs}) == len(pairs), (
+        f"the strategy asks the same twice, perhaps with the sides swapped, in {pairs}"
+    )
+    again = select(segments, returns, n, np.random.default_rng(0))
+    assert list(again) == list(pairs), "the strategy gives other pairs for the same rng: draw from the rng alone"
+
+
+def _check_sides(select: Select, segments: Sequence[Segment]) -> None:
+    """With random sides, a false alarm in 10^8 calls: 6 standard deviations."""
+    rng = np.random.default_rng(0)
+    newer: list[bool] = []
+    better: list[bool] = []
+    for _ in range(40):
+        returns = rng.normal(size=(3, len(segments)))
+        for left, right in select(segments, returns, 10, rng):
+            newer.append(left > right)
+            better.append(returns[:, left].sum() > returns[:, right].sum())
+    for what, left_is in {"newer": newer, "better predicted": better}.items():
+        assert abs(np.mean(left_is) - 0.5) < 3 / len(left_is) ** 0.5, (
+            f"the {what} segment is on the left in {sum(left_is)} of {len(left_is)} pairs: draw the sides from the rng"
+        )
+
+
+def _kinds(count: int) -> Iterator[list[Segment]]:
+    """Segments of numbers and of pixels, of several steps and of one; some equal in truth, of either sign."""
+    rng = np.random.default_rng(0)
+    for steps in (5, 1):
+        truth = rng.integers(-2, 3, size=(count, steps)).astype(float)
+        yield [Segment(rng.normal(size=(steps, 3)).astype(np.float32), rng.normal(size=(steps, 2)), t) for t in truth]
+        pixels = rng.integers(256, size=(count, steps, 8, 8, 4), dtype=np.uint8)
+        yield [Segment(obs, rng.integers(4, size=steps), t) for obs, t in zip(pixels, truth, strict=True)]
+
+
+def _answers(
+    oracle: Oracle, pairs: Sequence[tuple[Segment, Segment]], before: Sequence[tuple[Segment, Segment]] = ()
+) -> list[float | None]:
+    fresh = deepcopy(oracle)
+    for left, right in before:
+        observe(fresh, left, right)
+    return [fresh(left, right) for left, right in pairs]
+
+
+def _bytes(groups: Sequence[Sequence[Segment]]) -> list[bytes]:
+    arrays = [array for group in groups for s in group for array in (s.obs, s.acts, s.truth) if array is not None]
+    return [array.tobytes() for array in arrays]
+
+
+def _is_share(number: object) -> bool:
+    return isinstance(number, Real) and 0 <= float(number) <= 1

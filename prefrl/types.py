@@ -1,0 +1,86 @@
+"""The nouns of prefrl, and the callables by which it is extended."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A few consecutive steps of one episode: what a preference is about (Christiano et al. 2017, section 2.1)."""
+
+    obs: Array  # (T, *obs)
+    acts: Array  # (T, *act), as the environment received them
+    truth: Array | None = None
+    """The hidden reward of each step, (T,): for oracles and evaluation only."""
+    media: str | None = None
+    """Name of the clip or text that a person sees."""
+    id: int = 0
+    """Row in the store; 0 until recorded."""
+    step: int = 0
+    """Environment steps that the policy had taken when the segment ended."""
+
+    def __len__(self) -> int:
+        return len(self.acts)
+
+    def blind(self) -> "Segment":
+        """The same segment without its truth: what reward nets and query strategies may see."""
+        return replace(self, truth=None)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question: which of two segments is better?"""
+
+    left: int
+    right: int
+    id: int = 0
+    step: int = 0
+    """Environment steps of the policy when the question was asked."""
+    why: str = ""
+    """The strategy that asked."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """An answer. A later label of the same labeller to the same query supersedes it."""
+
+    query: int
+    preference: float | None
+    """Chance that left is better, in [0, 1]; None: cannot tell."""
+    labeller: str
+    seconds: float = 0.0
+    """How long the answer took."""
+    at: float = 0.0
+    """When it was given, in seconds since the epoch."""
+    key: str = ""
+    """Unique name that makes answering twice the same as answering once; made up if empty."""
+    id: int = 0
+    """Row in the store; 0 until answered."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A label with its segments, without their truth: what fitting sees."""
+
+    left: Segment
+    right: Segment
+    preference: float | None
+    """As in `Label`; None withdraws what the same labeller said about the same query before."""
+    query: int = 0
+    labeller: str = ""
+
+
+Oracle = Callable[[Segment, Segment], float | None]
+"""(left, right) -> chance that left is better, in [0, 1], or None for "cannot tell"."""
+
+Select = Callable[[Sequence[Segment], Array, int, np.random.Generator], list[tuple[int, int]]]
+"""(segments oldest first, predicted returns (members, segments), n, rng) -> n pairs of different positions."""
+
+Schedule = Callable[[float], float]
+"""Progress of the run in [0, 1] -> share of the label budget that should have been asked by then, in [0, 1]."""

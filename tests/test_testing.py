@@ -1,0 +1,188 @@
+"""The batteries: all that is built in passes, and each fault is found and named."""
+
+import random
+from itertools import count
+
+import numpy as np
+import pytest
+
+from prefrl.oracles import Equal, Mistaken, Myopic, Skipping, Stochastic, Synthetic
+from prefrl.queries import Coverage, Disagreement, InformationGain, PolicyAligned, Uniform
+from prefrl.schedules import Constant, Hyperbolic, Upfront
+from prefrl.testing import check_oracle, check_schedule, check_select
+from prefrl.types import Segment
+
+
+def likes_height(left, right):
+    return float(left.obs.mean() > right.obs.mean())
+
+
+def shy(left, right):
+    difference = left.truth.sum() - right.truth.sum()
+    return None if abs(difference) < 1 else np.float32(difference > 0)
+
+
+def fast(left, right):
+    return 1 / (1 + np.exp(right.obs[:, 8].mean() - left.obs[:, 8].mean()))
+
+
+@pytest.mark.parametrize(
+    "oracle",
+    [
+        *(make() for make in (Synthetic, Stochastic, Mistaken, Skipping, Equal, Myopic)),
+        Skipping(Equal(Mistaken(Myopic(Stochastic(beta=5.0)), seed=3), chance=0.5), chance=0.5),
+        Mistaken(likes_height, chance=0.5),
+        likes_height,
+        shy,
+        lambda left, right: None,
+    ],
+)
+def test_oracles_keep_their_contract(oracle):
+    check_oracle(oracle)
+
+
+def test_an_oracle_can_be_checked_on_segments_of_its_own_env():
+    rng = np.random.default_rng(0)
+    check_oracle(fast, [Segment(rng.normal(size=(3, 17)), rng.normal(size=(3, 6))) for _ in range(4)])
+    with pytest.raises(IndexError):
+        check_oracle(fast)
+
+
+def test_checking_an_oracle_leaves_no_history_in_it():
+    oracle, pair = Stochastic(), [Segment(np.zeros((1, 1)), np.zeros(1), np.array([t])) for t in (0.0, 1.0)]
+    check_oracle(oracle)
+    assert oracle(*pair) == Stochastic()(*pair)
+    assert not Skipping(oracle)._recent
+
+
+def clamps(left, right):
+    left.obs[:] = 0
+    return 0.5
+
+
+class Alternating:
+    def __init__(self):
+        self.turn = count()
+
+    def __call__(self, left, right):
+        return 0.5 if next(self.turn) % 20 < 8 else float(left.obs.mean() > right.obs.mean())
+
+
+@pytest.mark.parametrize(
+    ("oracle", "fault"),
+    [
+        (lambda left, right: 2.0, "answers 2.0: give the chance"),
+        (lambda left, right: -1, "answers -1: give the chance"),
+        (lambda left, right: float("nan"), "answers nan: give the chance"),
+        (lambda left, right: "left", "answers 'left': give the chance"),
+        (lambda left, right: left.obs.mean() > right.obs.mean(), "answers np.*: give the chance"),
+        (lambda left, right: left.truth.sum(keepdims=True) * 0, r"answers array\(\[.*: give the chance"),
+        (clamps, "changes the segments"),
+        (lambda left, right: random.random(), "when asked the same again"),
+        (lambda left, right: id(left) % 97 / 97, "otherwise when asked the same again"),
+        (lambda left, right: 1.0, "1.0 with the sides swapped: they must add up to 1"),
+        (lambda left, right: None if left.obs.mean() > right.obs.mean() else 0.0, "None must stay None"),
+        (Alternating(), "after a resume: give it a method observe"),
+    ],
+)
+def test_a_broken_oracle_is_told_its_fault(oracle, fault):
+    with pytest.raises(AssertionError, match=fault):
+        check_oracle(oracle)
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        Uniform(),
+        Disagreement(),
+        InformationGain(pool=2),
+        Coverage(),
+        PolicyAligned(),
+        PolicyAligned(Coverage(pool=1), newest=1.0),
+        lambda segments, returns, n, rng: Uniform()(segments, returns, n, rng),
+    ],
+)
+def test_strategies_keep_their_contract(select):
+    check_select(select)
+
+
+def test_a_strategy_can_be_checked_on_segments_of_its_own_env():
+    check_select(Coverage(), [Segment(np.full((2, 3), i), np.zeros(2)) for i in range(9)])
+
+
+def broken(change):
+    """Uniform, with its pairs changed."""
+
+    def select(segments, returns, n, rng):
+        return change(Uniform()(segments, returns, n, rng), rng)
+
+    return select
+
+
+def by_truth(segments, returns, n, rng):
+    return sorted(Uniform()(segments, returns, n, rng), key=lambda pair: segments[pair[0]].truth.sum())
+
+
+def wipes(segments, returns, n, rng):
+    returns *= 0
+    return Uniform()(segments, returns, n, rng)
+
+
+def clears(segments, returns, n, rng):
+    segments[0].obs[:] = 0
+    return Uniform()(segments, returns, n, rng)
+
+
+def best_left(segments, returns, n, rng):
+    total = returns.sum(axis=0)
+    return [tuple(sorted(pair, key=lambda i: -total[i])) for pair in Uniform()(segments, returns, n, rng)]
+
+
+@pytest.mark.parametrize(
+    ("select", "fault"),
+    [
+        (broken(lambda pairs, rng: [(left, left) for left, _ in pairs]), "compares segment . with itself"),
+        (broken(lambda pairs, rng: [(left, -1) for left, _ in pairs]), "pair .*-1.* positions from 0 to 1"),
+        (broken(lambda pairs, rng: [(left, 99) for left, _ in pairs]), "positions from 0 to 1"),
+        (broken(lambda pairs, rng: pairs[:-1]), "gives 0 pairs of 2 segments when asked for 1: give 1"),
+        (broken(lambda pairs, rng: pairs + pairs), "gives 2 pairs of 2 segments when asked for 1: give 1"),
+        (broken(lambda pairs, rng: pairs[:-1] + [pair[::-1] for pair in pairs[:1]]), "asks the same twice"),
+        (broken(lambda pairs, rng: random.sample(pairs, len(pairs))), "other pairs for the same rng"),
+        (
+            broken(lambda pairs, rng: [tuple(sorted(pair)) for pair in pairs]),
+            "newer segment is on the left in 0 of 400",
+        ),
+        (best_left, "better predicted segment is on the left in 400 of 400"),
+        (wipes, "changes the predicted returns"),
+        (clears, "changes the segments"),
+    ],
+)
+def test_a_broken_strategy_is_told_its_fault(select, fault):
+    with pytest.raises(AssertionError, match=fault):
+        check_select(select)
+
+
+def test_a_strategy_is_shown_no_truth():
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'sum'"):
+        check_select(by_truth)
+
+
+@pytest.mark.parametrize("schedule", [Constant(), Hyperbolic(), Hyperbolic(0.01, 1e-3), Upfront(), lambda p: p**2])
+def test_schedules_keep_their_contract(schedule):
+    check_schedule(schedule)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fault"),
+    [
+        (lambda progress: 700 * progress, "gives 7.0 at 1 % of the run: give a share from 0 to 1"),
+        (lambda progress: progress - 0.1, "gives -0.1 at 0 % of the run"),
+        (lambda progress: 1 - progress, "falls from 1.0 to 0.99 after 0 % of the run"),
+        (lambda progress: progress / 2, "ends at 0.5: give 1 at the end"),
+        (lambda progress: None, "gives None at 0 %"),
+        (lambda progress: 1.0 if progress == 1 else progress + random.random() / 200, "when asked again"),
+    ],
+)
+def test_a_broken_schedule_is_told_its_fault(schedule, fault):
+    with pytest.raises(AssertionError, match=fault):
+        check_schedule(schedule)
