@@ -11,15 +11,18 @@
 |           | is better, 1 if the second is, -1 for a tie                                                          |
 
 jsonl and parquet give back every query with its segments and the whole history of its labels; of clips, only the names.
+All but b-pref hold the truth too, where there is any.
 """
 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
-from itertools import islice
+from itertools import compress, count, islice
+from operator import index
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -74,7 +77,10 @@ def export(store: Store, path: Path, format: str) -> Report:
 
 def load(store: Store, path: Path, format: str) -> Report:
     """Adds a file's queries and labels to the store; those that it has already are there once."""
-    pairs = _format(format).read(path)
+    read = _format(format).read
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file")
+    pairs = read(path)
     asked: list[Query] = []
     answers: list[list[Label]] = []
     while batch := list(islice(pairs, BATCH)):
@@ -120,7 +126,9 @@ def _write_jsonl(store: Store, file: IO[bytes]) -> Report:
 
 def _read_jsonl(path: Path) -> Iterator[Pair]:
     with path.open("rb") as file:
-        yield from _parsed(path, file, lambda line: _pair(json.loads(line), _from_lists))
+        yield from _parsed(
+            path, (json.loads(line) for line in file if line.strip()), partial(_pair, decode=_from_lists)
+        )
 
 
 def _write_parquet(store: Store, file: IO[bytes]) -> Report:
@@ -139,9 +147,13 @@ def _write_parquet(store: Store, file: IO[bytes]) -> Report:
 
 def _read_parquet(path: Path) -> Iterator[Pair]:
     _, parquet = _pyarrow()
-    with parquet.ParquetFile(path) as file:
-        rows = (row for batch in file.iter_batches(batch_size=BATCH) for row in batch.to_pylist())
-        yield from _parsed(path, rows, lambda row: _pair(row, _from_bytes))
+
+    def rows() -> Iterator[dict[str, Any]]:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH):
+                yield from batch.to_pylist()
+
+    return _parsed(path, rows(), partial(_pair, decode=_from_bytes))
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -152,89 +164,103 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 def _write_imitation(store: Store, file: IO[bytes]) -> Report:
-    dropped: Counter[str] = Counter()
-    pairs = _decided(store, dropped)
+    pairs, labels, dropped = _decided(store, lambda preference: True)
     np.savez(
         file,
         allow_pickle=False,
-        obs=np.stack([[np.concatenate([s.obs, s.obs[-1:]]) for s in pair[:2]] for pair in pairs]),
-        acts=np.stack([[s.acts for s in pair[:2]] for pair in pairs]),
-        rews=np.stack([[np.full(len(s), np.nan) if s.truth is None else s.truth for s in pair[:2]] for pair in pairs]),
-        preferences=np.array([label.preference for _, _, label in pairs], dtype=np.float32),
+        obs=np.array([[np.concatenate([s.obs, s.obs[-1:]]) for s in pair] for pair in pairs]),
+        acts=np.array([[s.acts for s in pair] for pair in pairs]),
+        rews=np.array([[np.full(len(s), np.nan) if s.truth is None else s.truth for s in pair] for pair in pairs]),
+        preferences=np.array([label.preference for label in labels], dtype=np.float32),
     )
-    return _report([label for _, _, label in pairs], dropped)
+    return _report(labels, dropped)
 
 
 def _read_imitation(path: Path) -> Iterator[Pair]:
-    obs, acts, preferences, rews = _columns(path, "obs", "acts", "preferences", "rews")
-    sides = [
-        [Segment(o[:-1], a, None if np.isnan(r).all() else r) for o, a, r in zip(*arrays, strict=True)]
-        for arrays in ((obs[:, i], acts[:, i], rews[:, i]) for i in (0, 1))
-    ]
-    return _labelled(path, "imitation", *sides, preferences.tolist())
+    arrays, pair = _unpack(path, "obs", "acts", "rews", "preferences"), _importer(path, "imitation")
+
+    def parse(row: tuple[Array, Array, Array, float]) -> Pair:
+        obs, acts, rews, preference = row
+        truths = [None if np.isnan(truth).all() else truth for truth in rews]
+        left, right = (Segment(o[:-1], a, truth) for o, a, truth in zip(obs, acts, truths, strict=True))
+        return pair(left, right, float(preference))
+
+    return _parsed(path, zip(*arrays, strict=True), parse)
 
 
 def _write_b_pref(store: Store, file: IO[bytes]) -> Report:
-    dropped: Counter[str] = Counter()
-    decided = _decided(store, dropped)
-    pairs = [pair for pair in decided if pair[2].preference in B_PREF]
-    dropped["preferences other than 0, 0.5 and 1"] = len(decided) - len(pairs)
-    obs, acts = decided[0][0].obs, decided[0][0].acts
+    pairs, labels, dropped = _decided(store, B_PREF.__contains__)
+    obs, acts = pairs[0][0].obs, pairs[0][0].acts
     if obs.ndim != 2 or acts.ndim != 2:
-        raise ValueError(f"b-pref holds vectors: not observations {obs.shape} and actions {acts.shape} of a segment")
-    sides = [np.array([np.concatenate([pair[i].obs, pair[i].acts], axis=1) for pair in pairs]) for i in (0, 1)]
-    marks = np.array([[B_PREF[label.preference]] for _, _, label in pairs if label.preference is not None])
-    np.savez(file, allow_pickle=False, sa_t_1=sides[0], sa_t_2=sides[1], labels=marks, obs_size=obs.shape[1])
-    return _report([label for _, _, label in pairs], dropped)
+        raise ValueError(
+            f"b-pref holds vectors, not the observations {obs.shape} and actions {acts.shape} of a segment"
+        )
+    left, right = (np.array([np.concatenate([pair[i].obs, pair[i].acts], axis=1) for pair in pairs]) for i in (0, 1))
+    marks = np.array([[B_PREF[label.preference]] for label in labels if label.preference is not None])
+    np.savez(file, allow_pickle=False, sa_t_1=left, sa_t_2=right, labels=marks, obs_size=obs.shape[1])
+    return _report(labels, dropped)
 
 
 def _read_b_pref(path: Path) -> Iterator[Pair]:
-    left, right, marks, obs_size = _columns(path, "sa_t_1", "sa_t_2", "labels", "obs_size")
-    meaning = {mark: preference for preference, mark in B_PREF.items()}
-    if unknown := set(marks.ravel().tolist()) - meaning.keys():
-        raise ValueError(f"labels in {path} must be 0 (first), 1 (second) or -1 (tie), not {unknown.pop()}")
-    sides = [[Segment(*np.split(sa, [int(obs_size)], axis=1)) for sa in side] for side in (left, right)]
-    return _labelled(path, "b-pref", *sides, [meaning[mark] for mark in marks.ravel().tolist()])
+    *arrays, obs_size = _unpack(path, "sa_t_1", "sa_t_2", "labels", "obs_size")
+    meaning, pair = {mark: preference for preference, mark in B_PREF.items()}, _importer(path, "b-pref")
+
+    def parse(row: tuple[Array, Array, Array]) -> Pair:
+        mark, width = row[2].item(), obs_size.item()
+        if mark not in meaning:
+            raise ValueError(f"a label is 0 (first), 1 (second) or -1 (tie), not {mark}")
+        left, right = (Segment(side[:, :width], side[:, width:]) for side in row[:2])
+        return pair(left, right, meaning[mark])
+
+    return _parsed(path, zip(*arrays, strict=True), parse)
 
 
-def _decided(store: Store, dropped: Counter[str]) -> list[tuple[Segment, Segment, Label]]:
-    """The labels that count, with segments that go into one array; what they leave out is counted."""
+def _decided(
+    store: Store, holds: Callable[[float], bool]
+) -> tuple[list[tuple[Segment, Segment]], list[Label], Counter[str]]:
+    """Pairs of segments that go into one array, the labels that count, and how many had to be left out."""
     history, asked = store.labels(), {query.id: query for query in store.queries()}
     current = list({(label.query, label.labeller): label for label in history}.values())
     decided = [label for label in current if label.preference is not None]
-    pairs = [(store.segment(asked[x.query].left), store.segment(asked[x.query].right), x) for x in decided]
-    kept = [pair for pair in pairs if _layout(pair[0]) == _layout(pair[1]) == _layout(pairs[0][0])]
-    dropped["superseded labels"] = len(history) - len(current)
-    dropped['labels "cannot tell"'] = len(current) - len(decided)
-    dropped["queries without labels"] = len(store.unanswered())
-    dropped["pairs of another shape or type than the first"] = len(pairs) - len(kept)
-    if not kept:
-        raise ValueError(f"{store.folder} has no preference between segments of one shape: nothing to export")
-    return kept
+    held = [label for label in decided if label.preference is not None and holds(label.preference)]
+    pairs = [(store.segment(asked[label.query].left), store.segment(asked[label.query].right)) for label in held]
+    alike = [{_layout(left), _layout(right)} == {_layout(pairs[0][0])} for left, right in pairs]
+    dropped = Counter(
+        {
+            "superseded labels": len(history) - len(current),
+            'labels "cannot tell"': len(current) - len(decided),
+            "preferences between 0, 0.5 and 1": len(decided) - len(held),
+            "pairs of another shape or type": len(alike) - sum(alike),
+            "queries without labels": store.counts().unanswered,
+        }
+    )
+    if not any(alike):
+        raise ValueError(f"{store.folder} has no preference that this format can hold: {dict(+dropped)}")
+    return list(compress(pairs, alike)), list(compress(held, alike)), dropped
 
 
 def _layout(segment: Segment) -> tuple[Any, ...]:
     return segment.obs.shape, segment.obs.dtype, segment.acts.shape, segment.acts.dtype
 
 
-def _columns(path: Path, *names: str) -> list[Array]:
+def _unpack(path: Path, *names: str) -> list[Array]:
     arrays = unpack(path)
-    if missing := set(names) - arrays.keys():
-        raise ValueError(f"{path} lacks the arrays {', '.join(sorted(missing))}")
-    if len({len(arrays[name]) for name in names if arrays[name].ndim}) > 1:
-        raise ValueError(f"{path} holds arrays of different lengths")
+    if missing := [name for name in names if name not in arrays]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}: see prefrl.exchange for what it should hold")
     return [arrays[name] for name in names]
 
 
-def _labelled(
-    path: Path, format: str, left: list[Segment], right: list[Segment], preferences: list[float]
-) -> Iterator[Pair]:
-    """One query a row; when a pair comes back, another labeller answered, as far as one can know."""
+def _importer(path: Path, format: str) -> Callable[[Segment, Segment, float], Pair]:
+    """Names for the labels of a nameless file; who answered a pair again is somebody else, for all one can know."""
     source, times = sha256(path.read_bytes()).hexdigest(), Counter[tuple[str, str]]()
-    for n, (one, other, preference) in enumerate(zip(left, right, preferences, strict=True)):
-        times[pair := (digest(one), digest(other))] += 1
-        label = Label(0, preference, f"{format} {source[:8]} {times[pair]}", key=f"{source}:{n}", id=n)
-        yield Pair(one, other, Query(0, 0, why=format), [checked(label)])
+
+    def pair(left: Segment, right: Segment, preference: float) -> Pair:
+        times[both := (digest(left), digest(right))] += 1
+        n = times.total()
+        label = Label(0, preference, f"{format} {source[:8]} {times[both]}", key=f"{source}:{n}", id=n)
+        return Pair(left, right, Query(0, 0, why=format), [checked(label)])
+
+    return pair
 
 
 def _left_behind(store: Store) -> Counter[str]:
@@ -264,25 +290,31 @@ def _plain(segment: Segment, encode: Callable[[Array], object]) -> dict[str, obj
     return {**arrays, "media": segment.media, "step": segment.step}
 
 
-def _parsed[T](path: Path, entries: Iterable[T], parse: Callable[[T], Pair]) -> Iterator[Pair]:
-    for n, entry in enumerate(entries, 1):
+def _parsed(path: Path, entries: Iterable[Any], parse: Callable[[Any], Pair]) -> Iterator[Pair]:
+    pairs = map(parse, entries)
+    for n in count(1):
         try:
-            pair = parse(entry)
-        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-            raise ValueError(f"query {n} in {path} cannot be read: {error!r}") from error
+            pair = next(pairs)
+        except StopIteration:
+            return
+        except (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} cannot be read at query {n}: {error!r}") from error
         yield pair
 
 
 def _pair(entry: dict[str, Any], decode: Callable[[dict[str, Any]], Array]) -> Pair:
     """What `_entries` gave, back."""
     left, right = (_segment(entry[side], decode) for side in ("left", "right"))
-    labels = [checked(Label(query=0, **label)) for label in entry["labels"]]
-    return Pair(left, right, Query(0, 0, step=entry["step"], why=entry["why"]), labels)
+    labels = [checked(Label(query=0, **{**label, "id": index(label["id"])})) for label in entry["labels"]]
+    return Pair(left, right, Query(0, 0, step=index(entry["step"]), why=str(entry["why"])), labels)
 
 
 def _segment(plain: dict[str, Any], decode: Callable[[dict[str, Any]], Array]) -> Segment:
     truth = None if plain["truth"] is None else decode(plain["truth"])
-    return Segment(decode(plain["obs"]), decode(plain["acts"]), truth, media=plain["media"], step=plain["step"])
+    media = None if plain["media"] is None else str(plain["media"])
+    segment = Segment(decode(plain["obs"]), decode(plain["acts"]), truth, media=media, step=index(plain["step"]))
+    digest(segment)  # refuses what no store keeps
+    return segment
 
 
 def _lists(array: Array) -> dict[str, object]:

@@ -31,17 +31,17 @@ def resolve(text: str, builtin: ModuleType, what: str) -> Any:
     if ":" in text:
         module, _, text = text.partition(":")
         return _evaluate(_parse(text, what), vars(import_module(module)), what)
-    return _evaluate(_parse(text, what), _public(builtin), what)
+    return _evaluate(_parse(text, what), _components(builtin), what)
 
 
 def import_module(name: str) -> ModuleType:
-    """Imports a module of the user's, from the current folder too."""
+    """Imports a module of the user's, from the current folder too; whatever it raises becomes one line."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except Exception as error:
         raise UnknownName(f"cannot import {name!r}: {error}") from error
 
 
@@ -54,9 +54,10 @@ def attribute(text: str, what: str) -> Any:
     return found[name]
 
 
-def _public(module: ModuleType) -> dict[str, Any]:
-    names = vars(module).items()
-    return {name: thing for name, thing in names if getattr(thing, "__module__", None) == module.__name__ and name[0] != "_"}
+def _components(module: ModuleType) -> dict[str, Any]:
+    """The public classes that `module` itself defines."""
+    found = {name: thing for name, thing in vars(module).items() if isinstance(thing, type) and name[0] != "_"}
+    return {name: thing for name, thing in found.items() if thing.__module__ == module.__name__}
 
 
 def _parse(text: str, what: str) -> ast.expr:
@@ -76,7 +77,7 @@ def _evaluate(node: ast.expr, names: dict[str, Any], what: str) -> Any:
         kwargs = {str(kw.arg): _evaluate(kw.value, names, what) for kw in node.keywords}
         try:
             return make(*args, **kwargs)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UnknownName(f"{what} {ast.unparse(node)!r}: {error}") from error
     try:
         return ast.literal_eval(node)

@@ -1,5 +1,6 @@
 """What the names in a configuration stand for, and the networks that are built from them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,15 @@ from prefrl.control import policy
 from prefrl.control.environments import EnvFacts, inspect
 from prefrl.control.tasks import algorithm, preset
 from prefrl.control.vec_env import Recorder
-from prefrl.names import attribute, resolve
+from prefrl.names import attribute, resolve, unknown
 from prefrl.reward import fit, networks
 from prefrl.reward.ensemble import Ensemble
 from prefrl.reward.fit import Fit
 from prefrl.reward.networks import MakeNet
 from prefrl.runs import RunConfig
 from prefrl.types import Oracle, Schedule, Select
+
+NETS: Mapping[str, MakeNet] = {"mlp": networks.MLP}
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,13 @@ class Parts:
             "oracle": lambda: resolve(config.oracle, oracles, "oracle"),
             "select": lambda: resolve(config.select, queries, "strategy"),
             "schedule": lambda: resolve(config.schedule, schedules, "schedule"),
-            "fit": lambda: resolve(config.fit, fit, "fit"),
-            "net": lambda: attribute(config.net, "net") if ":" in config.net else resolve_net(config.net),
+            "fit": lambda: find_fit(config.fit),
+            "net": lambda: find_net(config.net),
         }
         chosen = {name: objects[name] if name in objects else find() for name, find in found.items()}
+        for name in ("oracle", "select", "schedule"):
+            if not callable(chosen[name]):
+                raise ValueError(f"{name} {getattr(config, name)!r} cannot be called")
         facts = inspect(
             config.env, segment_length=config.segment_length, allow_variable_horizon=config.allow_variable_horizon
         )
@@ -75,13 +81,25 @@ class Parts:
         return policy.build(self.algo, recorder, self.config.hyper, self.config.seed, self.config.device)
 
     def ensemble(self) -> Ensemble:
+        return Ensemble(**self.spaces(), net=self.net, members=self.config.members)
+
+    def spaces(self) -> dict[str, Any]:
+        """What a reward must know of the environment: shapes, and how many discrete actions there are."""
         acts = self.facts.action_space
         choices = int(acts.n) if isinstance(acts, gym.spaces.Discrete) else None
-        shape = acts.shape or ()
-        return Ensemble(self.facts.observation_space.shape, shape, self.net, self.config.members, choices)
+        return {"obs_shape": self.facts.observation_space.shape, "act_shape": acts.shape or (), "choices": choices}
 
 
-def resolve_net(name: str) -> MakeNet:
-    """A built-in net by its name; unlike other components it is a class that takes shapes."""
-    found: dict[str, MakeNet] = {"mlp": networks.MLP}
-    return found[name.lower()]
+def find_fit(name: str) -> Fit:
+    found: Fit = resolve(name, fit, "fit")
+    return found
+
+
+def find_net(name: str) -> MakeNet:
+    """A built-in net, or one of the user's; unlike other components it is a class that takes shapes."""
+    if ":" in name:
+        found: MakeNet = attribute(name, "net")
+        return found
+    if name.lower() not in NETS:
+        raise unknown("net", name, NETS)
+    return NETS[name.lower()]

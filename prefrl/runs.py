@@ -113,7 +113,7 @@ class RunFolder:
 
     @property
     def config(self) -> RunConfig:
-        return read_config(self.path / "config.yaml")
+        return RunConfig.of(read_settings(self.path / "config.yaml"))
 
     @property
     def metrics(self) -> Path:
@@ -186,7 +186,8 @@ def _sync(path: Path) -> None:
     os.close(descriptor)
 
 
-def read_config(file: Path) -> RunConfig:
+def read_settings(file: Path) -> dict[str, Any]:
+    """The settings in a YAML file, as they are."""
     import yaml
 
     try:
@@ -195,7 +196,7 @@ def read_config(file: Path) -> RunConfig:
         raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{file} must hold settings as `name: value`")
-    return RunConfig.of(values)
+    return values
 
 
 def free_folder(config: RunConfig, parent: Path = Path("runs")) -> Path:

@@ -288,9 +288,11 @@ class Store:
     def _read(self, name: str) -> Segment:
         path = self._path(name)
         arrays = unpack(path)
-        if arrays.keys() - {"truth"} != {"obs", "acts"} or digest(segment := Segment(**arrays)) != name:
-            raise ValueError(f"{path} is not what was recorded under this name: restore it")
-        return segment
+        if arrays.keys() - {"truth"} == {"obs", "acts"}:
+            segment = Segment(arrays["obs"], arrays["acts"], arrays.get("truth"))
+            if digest(segment) == name:
+                return segment
+        raise ValueError(f"{path} is not what was recorded under this name: restore it")
 
 
 def digest(segment: Segment) -> str:
@@ -354,8 +356,8 @@ def _save(path: Path, segment: Segment) -> None:
 
 
 def _arrays(segment: Segment) -> dict[str, Any]:
-    arrays = {"obs": segment.obs, "acts": segment.acts, "truth": segment.truth}
-    return {name: array for name, array in arrays.items() if array is not None}
+    arrays = {"obs": segment.obs, "acts": segment.acts}
+    return arrays if segment.truth is None else {**arrays, "truth": segment.truth}
 
 
 def _sync(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ LAST = 0.1
 """Share of the run, at its end, whose episodes make `train_return_mean`."""
 
 
-def train(config: RunConfig, out: Path | None = None, *, progress: bool = False, **objects: Any) -> RunFolder:
+def train(config: RunConfig, out: Path | None = None, *, progress: bool = False, track: bool = False, **objects: Any) -> RunFolder:
     """Runs `config` in the new folder `out`, to its end.
 
     `objects`: any of algo, oracle, select, schedule, fit, net as Python objects, in place of the name in `config`.
@@ -39,7 +39,11 @@ def train(config: RunConfig, out: Path | None = None, *, progress: bool = False,
     torch.set_num_threads(1)  # for nets this small a second thread costs more than it does
     recorder = parts.recorder()
     model = parts.model(recorder)
-    run = _Run(parts, RunFolder.create(out or free_folder(config), config), recorder, model)
+    folder = RunFolder.create(out or free_folder(config), config)
+    folder.write("spaces.json", json.dumps(parts.spaces()) + "\n")
+    if track:
+        _track(folder)
+    run = _Run(parts, folder, recorder, model)
     run.begin()
     run.finish(progress)
     return run.folder
@@ -217,6 +221,15 @@ class _Run:
             "steps_per_second": steps / wall,
         }
         self.folder.write("summary.json", json.dumps(summary, indent=2) + "\n")
+
+
+def _track(folder: RunFolder) -> None:
+    """Copies what TensorBoard gets to Weights & Biases."""
+    try:
+        import wandb
+    except ImportError:
+        raise ValueError('tracking needs wandb: pip install "prefrl[track]"') from None
+    wandb.init(project="prefrl", name=folder.path.name, dir=folder.path, config=asdict(folder.config), sync_tensorboard=True)
 
 
 def _arrays(file: Path) -> dict[str, Any]:

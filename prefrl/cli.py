@@ -1,0 +1,247 @@
+"""The command line: from words to a call; what a command does is elsewhere, imported when it is called."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from prefrl.names import unknown
+from prefrl.runs import RunConfig, RunFolder, read_settings
+
+OTHER_NAMES = {
+    "env": ("--env-id",),
+    "total_timesteps": ("-n", "--n-timesteps"),
+    "hyper": ("-params", "--hyperparams"),
+    "n_envs": ("--num-envs",),
+}
+"""Names of our flags in SB3's zoo and in CleanRL."""
+
+DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; 0: done, 1: failed on the way, 2: asked for what cannot be, 130: interrupted."""
+    try:
+        given = parser().parse_args(argv)
+        return int(given.run(given) or DONE)
+    except (ValueError, FileExistsError, FileNotFoundError) as error:
+        return _say(error, MISUSED)
+    except RuntimeError as error:  # an environment that failed: what was learned is on disk
+        return _say(error, FAILED)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+
+
+def _say(message: object, code: int) -> int:
+    print(f"prefrl: {' '.join(str(message).split())}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses unknown words in one line, with the nearest known one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        given, rest = self.parse_known_args(args, namespace)
+        if rest:
+            raise unknown("flag", rest[0].split("=")[0], _flags(getattr(given, "parser", self)))
+        return given
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise unknown("command", value, action.choices)
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see `{self.prog} --help`")
+
+
+def _flags(command: argparse.ArgumentParser) -> list[str]:
+    return [flag for action in command._actions for flag in action.option_strings]
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="prefrl", description="Deep reinforcement learning from preferences.")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int | None], about: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=about, description=about)
+        made.set_defaults(run=run, parser=made)
+        return made
+
+    made = command("train", _train, "Train a policy, and the reward it is paid, from preferences.")
+    made.add_argument("--config", type=Path, help="settings as YAML, such as a run's config.yaml; flags go before it")
+    made.add_argument("--out", type=Path, help="the run's new folder; made up under runs/ if not given")
+    _add_settings(made)
+    _add_progress(made)
+    made.add_argument("--track", action="store_true", help="also log to Weights & Biases: needs prefrl[track]")
+
+    made = command("resume", _resume, "Go on with a run that was cut off, from its last checkpoint.")
+    made.add_argument("run_folder", metavar="RUN", type=Path)
+    _add_progress(made)
+
+    made = command("evaluate", _evaluate, "Play episodes with a run's policy, under the true reward.")
+    made.add_argument("run_folder", metavar="RUN", type=Path)
+    made.add_argument("--episodes", type=_positive, default=20)
+    made.add_argument("--best", action="store_true", help="the best checkpoint instead of the newest")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--json", action="store_true", help="print JSON")
+
+    made = command("fit", _fit, "Fit a new reward to a run's stored labels; no environment is needed.")
+    made.add_argument("run_folder", metavar="RUN", type=Path)
+    made.add_argument("--fit", help="settings that differ from the run's: fit(first_passes=100)")
+    made.add_argument("--seed", type=int, default=0)
+
+    made = command("report", _report, "One HTML file: learning curves and the health of the reward.")
+    made.add_argument("run_folders", metavar="RUN", type=Path, nargs="+")
+    made.add_argument("--out", type=Path, help="where to write; report.html of the first run if not given")
+
+    made = command("export", _export, "Write a run's labels for other programs.")
+    made.add_argument("run_folder", metavar="RUN", type=Path)
+    made.add_argument("file", metavar="FILE", type=Path)
+    made.add_argument("--format", default="jsonl", help="jsonl, parquet, imitation, b-pref")
+
+    made = command("import", _import, "Read labels that `prefrl export` wrote into a run.")
+    made.add_argument("run_folder", metavar="RUN", type=Path)
+    made.add_argument("file", metavar="FILE", type=Path)
+    made.add_argument("--format", default="jsonl", help="jsonl, parquet, imitation, b-pref")
+
+    made = command("check-env", _check_env, "Say what an environment lacks for learning from preferences.")
+    made.add_argument("env", metavar="ID", help="Gymnasium id, module:Id-v0, or module:factory")
+
+    command("doctor", _doctor, "Say what is installed, and what is missing.")
+    return top
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    for setting in fields(RunConfig):
+        flags = (f"--{setting.name.replace('_', '-')}", *OTHER_NAMES.get(setting.name, ()))
+        options: dict[str, Any] = {"help": _help(setting), "default": argparse.SUPPRESS, "dest": setting.name}
+        if setting.type in (bool, "bool"):
+            options |= {"action": "store_true"}
+        elif setting.default_factory is dict:
+            options |= {"nargs": "+", "metavar": "NAME=VALUE"}
+        else:
+            options |= {"type": int if "int" in str(setting.type) else str, "metavar": setting.name.upper()}
+        command.add_argument(*flags, **options)
+
+
+def _help(setting: "Field[Any]") -> str:
+    default = "" if setting.default in (MISSING, None, False) else f" (default: {setting.default})"
+    return setting.metadata["help"].replace("%", "%%") + default
+
+
+def _add_progress(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-P", "--progress", action="store_true", help="show a progress bar")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def _config(given: argparse.Namespace) -> RunConfig:
+    flags = {s.name: getattr(given, s.name) for s in fields(RunConfig) if hasattr(given, s.name)}
+    if "hyper" in flags:
+        flags["hyper"] = dict(_assignment(text) for text in flags["hyper"])
+    base = read_settings(given.config) if given.config else {}
+    return RunConfig.of(base | flags)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    import yaml
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"cannot read {text!r}: write NAME=VALUE, such as learning_rate=0.001")
+    return name, yaml.safe_load(value)
+
+
+def _train(given: argparse.Namespace) -> None:
+    config = _config(given)
+    from prefrl.train import train
+
+    folder = train(config, given.out, progress=given.progress, track=given.track)
+    _tell(folder)
+
+
+def _resume(given: argparse.Namespace) -> None:
+    from prefrl.train import resume
+
+    _tell(resume(given.run_folder, progress=given.progress))
+
+
+def _tell(folder: RunFolder) -> None:
+    from prefrl.report import learning_curve, report
+
+    summary = folder.summary or {}
+    curve = learning_curve([folder.path], folder.path / "curve.png")
+    page = report([folder.path])
+    paid = f"from {summary['labels']} labels" if summary["reward"] == "learned" else "from the true reward"
+    correlation = "" if summary["pearson"] is None else f"; learned and true reward correlate {summary['pearson']:.2f}"
+    print(
+        f"{summary['env']} {paid}: true return {summary['eval_return_mean']:.0f} "
+        f"(untrained {summary['untrained_return']:.0f}){correlation}\n"
+        f"Learning curve: {curve}\nReport:         {page}\nRun:            {folder.path}"
+    )
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    from prefrl.evaluate import evaluate
+
+    found = evaluate(given.run_folder, given.episodes, given.best, given.seed).as_dict()
+    if given.json:
+        print(json.dumps(found))
+    else:
+        correlation = "" if found["pearson"] is None else f", Pearson of learned with true reward {found['pearson']:.2f}"
+        print(f"{found['return_mean']:.1f} ± {found['return_std']:.1f} over {found['episodes']} episodes{correlation}")
+
+
+def _fit(given: argparse.Namespace) -> None:
+    from prefrl.refit import refit
+
+    print(json.dumps(refit(given.run_folder, given.fit, given.seed), indent=2))
+
+
+def _report(given: argparse.Namespace) -> None:
+    from prefrl.report import report
+
+    print(report(given.run_folders, given.out))
+
+
+def _export(given: argparse.Namespace) -> None:
+    from prefrl.exchange import export
+    from prefrl.store import Store
+
+    print(export(Store(RunFolder.open(given.run_folder).path), given.file, given.format))
+
+
+def _import(given: argparse.Namespace) -> None:
+    from prefrl.exchange import load
+    from prefrl.store import Store
+
+    print(load(Store(RunFolder.open(given.run_folder).path), given.file, given.format))
+
+
+def _check_env(given: argparse.Namespace) -> int:
+    from prefrl.control.environments import describe, findings
+
+    found = findings(given.env)
+    print(describe(found))
+    return FAILED if any(finding.needed and not finding.ok for finding in found) else DONE
+
+
+def _doctor(given: argparse.Namespace) -> None:
+    from prefrl.doctor import examine
+
+    print(examine())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

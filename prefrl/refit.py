@@ -1,0 +1,35 @@
+"""A new reward from the labels of a run; no environment is needed."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from prefrl.loop import Learner
+from prefrl.parts import find_fit, find_net
+from prefrl.queries import Uniform
+from prefrl.reward.ensemble import Ensemble
+from prefrl.runs import RunFolder
+from prefrl.schedules import Upfront
+from prefrl.store import Store
+
+
+def refit(path: Path, fit: str | None = None, seed: int = 0) -> dict[str, float]:
+    """Fits a fresh ensemble to all answers in the store and publishes it; what was found.
+
+    The nets are normalised on the newest quarter of the segments that were asked about.
+    """
+    folder = RunFolder.open(path)
+    config = folder.config
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    spaces = json.loads((folder.path / "spaces.json").read_text())
+    ensemble = Ensemble(**spaces, net=find_net(config.net), members=config.members)
+    with Store(folder.path) as store:
+        queries = store.queries()
+        if not queries:
+            raise ValueError(f"{path} has no labels to fit to")
+        learner = Learner(store, ensemble, config.labels, Uniform(), Upfront(), find_fit(fit or config.fit), seed)
+        newest = queries[-max(len(queries) // 4, 1) :]
+        recent = [store.segment(id).blind() for query in newest for id in (query.left, query.right)]
+        return learner.learn(recent, step=queries[-1].step)
