@@ -71,10 +71,10 @@ class Learner:
             raise ValueError(f"labels must be at least 1, got {self.budget}")
         self.optimizer = self.fit.optimizer(self.ensemble)
         self._comparisons: dict[tuple[int, str], Comparison] = {}
-        self._seen = 0
+        self.seen = 0  # the newest label that has been learned from
 
     def due(self, progress: float, upto: int | None = None) -> int:
-        """How many questions the schedule still owes at `progress`; open ones count as asked."""
+        """How many questions the schedule owes at `progress`, beyond those of steps up to `upto`; open ones count."""
         counts = self.store.counts(upto)
         return round(self.schedule(min(progress, 1.0)) * self.budget) - counts.labelled - counts.unanswered
 
@@ -89,7 +89,7 @@ class Learner:
 
     def learn(self, recent: Sequence[Segment], step: int, upto: int | None = None) -> dict[str, float]:
         """Fits to all answers if there are new ones, normalises on `recent`, publishes; what was found."""
-        fresh, self._seen = self.store.comparisons(self._seen, upto)
+        fresh, self.seen = self.store.comparisons(self.seen, upto)
         metrics = self._judge([c for c in fresh if c.preference is not None])
         self._keep(fresh)
         if not fresh or not self._comparisons:
@@ -150,7 +150,7 @@ class Learner:
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": entries})
         for group, l2 in zip(self.optimizer.param_groups, state["l2"].tolist(), strict=True):
             group["weight_decay"] = l2
-        fresh, self._seen = self.store.comparisons(0, upto)
+        fresh, self.seen = self.store.comparisons(0, upto)
         self._keep(fresh)
 
 
@@ -202,23 +202,28 @@ class Lockstep:
         return metrics and metrics | self._compare() | {"labels/skipped": float(skipped)}
 
     def _label(self, step: int) -> int:
+        """Asks and answers what is due; how often the oracle could not tell.
+
+        What this step asked before, in a run that was then killed, does not count: it is asked again, and found.
+        """
         segments = list(self.recent.segments)
-        skipped = 0
+        due, skipped = self.learner.due(step / self.turns.total, upto=step - 1), 0
         for attempt in range(ATTEMPTS):
-            due = self.learner.due(step / self.turns.total, upto=step)
-            if due <= 0:
-                break
-            labels = self._answer(self.learner.ask(segments, due, step, attempt))
-            skipped += sum(label.preference is None for label in labels)
+            labels = self._answer(self.learner.ask(segments, due, step, attempt), step) if due > 0 else []
+            told = sum(label.preference is not None for label in labels)
+            due, skipped = due - told, skipped + len(labels) - told
         return skipped
 
-    def _answer(self, queries: Sequence[Query]) -> list[Label]:
+    def _answer(self, queries: Sequence[Query], step: int) -> list[Label]:
         store = self.learner.store
-        labels = [
-            Label(q.id, self.oracle(store.segment(q.left), store.segment(q.right)), "oracle", key=f"oracle-{q.id}")
-            for q in queries
-        ]
-        return store.answer(labels)
+        known = {label.query: label for label in store.labels(self.learner.seen, upto=step)}
+        fresh = [query for query in queries if query.id not in known]
+        return [known[q.id] for q in queries if q.id in known] + store.answer(
+            [
+                Label(q.id, self.oracle(store.segment(q.left), store.segment(q.right)), "oracle", key=f"oracle-{q.id}")
+                for q in fresh
+            ]
+        )
 
     def _compare(self) -> dict[str, float]:
         """Correlation with the true reward: for experiments only."""
@@ -262,4 +267,3 @@ class Baseline:
 
     def resume(self, step: int) -> None:
         self.turns.skip_to(step)
-        self.reward.normalise(self.recent.segments)

@@ -330,7 +330,7 @@ def checked(label: Label) -> Label:
 def unpack(path: Path) -> dict[str, Array]:
     """The arrays of an npz file; one that holds code runs none of it."""
     try:
-        with np.load(path, allow_pickle=False) as npz:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
             return {name: npz[name] for name in npz.files}
     except Exception as error:  # whatever a missing, broken or hostile file makes its readers raise
         raise ValueError(f"{path} cannot be read: {error}") from error

@@ -134,6 +134,9 @@ class _Run:
         state = json.loads((checkpoint / "state.json").read_text())
         self.seconds, self.driver.seconds = state["seconds"], state["reward_seconds"]
         self.untrained_return, self.best = state["untrained_return"], tuple(state["best"])
+        if isinstance(self.driver, Baseline):
+            vars(self.driver.reward).update(state["true_reward"])
+        self.recorder.steps = step
         self.returns = [(int(at), total) for at, total in _arrays(checkpoint / "returns.npz")["returns"].tolist()]
 
     def finish(self, progress: bool) -> None:
@@ -187,6 +190,7 @@ class _Run:
             "reward_seconds": self.driver.seconds,
             "untrained_return": self.untrained_return,
             "best": self.best,
+            "true_reward": vars(self.driver.reward) if isinstance(self.driver, Baseline) else None,
         }
 
     def _wall(self) -> float:

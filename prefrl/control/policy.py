@@ -92,6 +92,7 @@ def load(model: BaseAlgorithm, folder: Path) -> None:
     load_parameters(model, folder / "policy.zip")
     counters = json.loads((folder / "counters.json").read_text())
     model.ep_info_buffer = deque(counters.pop("episodes"), maxlen=model._stats_window_size)
+    model.ep_success_buffer = deque(maxlen=model._stats_window_size)
     for name in _COUNTERS:
         if name in counters:
             setattr(model, name, counters[name])
