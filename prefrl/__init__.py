@@ -9,7 +9,7 @@ _HOMES = {
     "resume": "prefrl.train",
     "evaluate": "prefrl.evaluate",
 }
-__all__ = [*_HOMES]  # noqa: PLE0604
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> object:  # the command line starts without torch

@@ -132,7 +132,7 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
 
 def _help(setting: "Field[Any]") -> str:
     default = "" if setting.default in (MISSING, None, False) else f" (default: {setting.default})"
-    return setting.metadata["help"].replace("%", "%%") + default
+    return str(setting.metadata["help"]).replace("%", "%%") + default
 
 
 def _add_progress(command: argparse.ArgumentParser) -> None:
@@ -199,7 +199,9 @@ def _evaluate(given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps(found))
     else:
-        correlation = "" if found["pearson"] is None else f", Pearson of learned with true reward {found['pearson']:.2f}"
+        correlation = (
+            "" if found["pearson"] is None else f", Pearson of learned with true reward {found['pearson']:.2f}"
+        )
         print(f"{found['return_mean']:.1f} ± {found['return_std']:.1f} over {found['episodes']} episodes{correlation}")
 
 

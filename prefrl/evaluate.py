@@ -1,15 +1,13 @@
 """How good a trained policy is under the true reward, and how like it the learned one is."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecNormalize
 
 from prefrl.control import policy
+from prefrl.control.policy import Algorithm
 from prefrl.control.rollout import Pay, learned
 from prefrl.parts import Parts
 from prefrl.reward.diagnostics import pearson
@@ -56,11 +54,11 @@ def evaluate(path: Path, episodes: int = 20, best: bool = False, seed: int = 0, 
     return measure(model, parts, pay, episodes, seed)
 
 
-def measure(model: BaseAlgorithm, parts: Parts, pay: Pay | None, episodes: int, seed: int) -> Evaluation:
+def measure(model: Algorithm, parts: Parts, pay: Pay | None, episodes: int, seed: int) -> Evaluation:
     """`episodes` of `model` in fresh environments; `pay`: the learned reward to correlate with the true one."""
     recorder = parts.recorder(min(episodes, ENVS))
     recorder.seed(seed)
-    act = _actor(model)
+    act = policy.actor(model)
     obs = recorder.reset()
     paid, truth = [], []
     while len(recorder.episodes) < episodes:
@@ -72,10 +70,3 @@ def measure(model: BaseAlgorithm, parts: Parts, pay: Pay | None, episodes: int, 
     recorder.close()
     returns = np.array([total for _, total in recorder.episodes[:episodes]])
     return Evaluation(returns, pearson(np.concatenate(paid), np.concatenate(truth)) if pay else None)
-
-
-def _actor(model: BaseAlgorithm) -> Callable[[Any], Array]:
-    """Observations as environments give them -> the likeliest actions."""
-    venv = model.get_env()
-    normalise = venv.normalize_obs if isinstance(venv, VecNormalize) else lambda obs: obs
-    return lambda obs: model.predict(normalise(obs), deterministic=True)[0]

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class Recent:
         """(segments, T)."""
         return np.stack([segment.truth for segment in self.segments if segment.truth is not None])
 
-    def state(self) -> dict[str, Array]:
+    def state(self) -> dict[str, Any]:
         obs, acts = stack(self.segments)
         steps = np.array([segment.step for segment in self.segments])
         return {"obs": obs, "acts": acts, "truth": self.truth(), "step": steps}
@@ -103,15 +104,15 @@ class Learner:
             np.random.default_rng([self.seed, step]),
         )
         self.ensemble.normalise(recent)
-        self.ensemble.version = self.store.publish(
-            self.ensemble.to_bytes(), step=step, labels=len(self._comparisons)
-        )
+        self.ensemble.version = self.store.publish(self.ensemble.to_bytes(), step=step, labels=len(self._comparisons))
         return metrics | self._describe(recent) | {"labels/learned": float(len(self._comparisons))}
 
     def _judge(self, fresh: Sequence[Comparison]) -> dict[str, float]:
         if not fresh or self.ensemble.version == 0:
             return {}
-        left, right = (torch.as_tensor(self.ensemble.returns([getattr(c, s) for c in fresh])) for s in ("left", "right"))
+        left, right = (
+            torch.as_tensor(self.ensemble.returns([getattr(c, s) for c in fresh])) for s in ("left", "right")
+        )
         p = preference(left, right).mean(0).numpy()
         return diagnostics.prequential(p, np.array([c.preference for c in fresh]))
 

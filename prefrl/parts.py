@@ -1,15 +1,15 @@
 """What the names in a configuration stand for, and the networks that are built from them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
-from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prefrl import oracles, queries, schedules
 from prefrl.control import policy
 from prefrl.control.environments import EnvFacts, inspect
+from prefrl.control.policy import Algorithm
 from prefrl.control.tasks import algorithm, preset
 from prefrl.control.vec_env import Recorder
 from prefrl.names import attribute, resolve, unknown
@@ -29,7 +29,7 @@ class Parts:
 
     config: RunConfig
     facts: EnvFacts
-    algo: type[BaseAlgorithm]
+    algo: type[Algorithm]
     oracle: Oracle
     select: Select
     schedule: Schedule
@@ -38,8 +38,8 @@ class Parts:
 
     @classmethod
     def of(cls, config: RunConfig, **objects: Any) -> "Parts":
-        """Resolves every name, except those of the parts given in `objects`; raises ValueError before anything is written."""
-        found = {
+        """Resolves every name but those of the parts given in `objects`; raises ValueError in one line."""
+        found: Mapping[str, Callable[[], Any]] = {
             "algo": lambda: algorithm(config.algo),
             "oracle": lambda: resolve(config.oracle, oracles, "oracle"),
             "select": lambda: resolve(config.select, queries, "strategy"),
@@ -77,7 +77,7 @@ class Parts:
         n = n_envs or self.config.n_envs or preset(self.algo, self.config.env).n_envs
         return policy.recorded(self.config.env, n, None if self.facts.varies else self.facts.horizon)
 
-    def model(self, recorder: Recorder) -> BaseAlgorithm:
+    def model(self, recorder: Recorder) -> Algorithm:
         return policy.build(self.algo, recorder, self.config.hyper, self.config.seed, self.config.device)
 
     def ensemble(self) -> Ensemble:

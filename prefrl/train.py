@@ -1,6 +1,7 @@
 """From a configuration to a finished run: composition only."""
 
 import json
+import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prefrl.control import policy
 from prefrl.control.callback import EverySteps, PreferenceCallback
 from prefrl.control.logger import run_logger
+from prefrl.control.policy import Algorithm
 from prefrl.control.rollout import Cutter, Pay, learned, true
 from prefrl.control.vec_env import Recorder
 from prefrl.evaluate import measure
@@ -23,17 +24,22 @@ from prefrl.reward.true import TrueReward
 from prefrl.runs import RunConfig, RunFolder, free_folder
 from prefrl.store import Store
 
+NEVER = sys.maxsize
+"""Rollouts between logs of SB3's own: we log by steps, so that a resumed run logs at the same ones."""
+
 LAST = 0.1
 """Share of the run, at its end, whose episodes make `train_return_mean`."""
 
 
-def train(config: RunConfig, out: Path | None = None, *, progress: bool = False, track: bool = False, **objects: Any) -> RunFolder:
+def train(
+    config: RunConfig, out: Path | None = None, *, progress: bool = False, track: bool = False, **objects: Any
+) -> RunFolder:
     """Runs `config` in the new folder `out`, to its end.
 
     `objects`: any of algo, oracle, select, schedule, fit, net as Python objects, in place of the name in `config`.
 
     Raises ValueError in one line for what cannot work, before anything is written; control.vec_env's
-    EnvironmentError when an environment fails later: `resume` then goes on from the last checkpoint.
+    EnvFailure when an environment fails later: `resume` then goes on from the last checkpoint.
     """
     parts = Parts.of(config, **objects)
     torch.set_num_threads(1)  # for nets this small a second thread costs more than it does
@@ -75,7 +81,7 @@ class _Run:
     parts: Parts
     folder: RunFolder
     recorder: Recorder
-    model: BaseAlgorithm
+    model: Algorithm
     seconds: float = 0.0
     """Wall time of earlier sessions."""
     best: tuple[int, float] = (0, -np.inf)
@@ -104,7 +110,14 @@ class _Run:
         parts, config = self.parts, self.parts.config
         torch.manual_seed(config.seed)
         return Learner(
-            self.store, parts.ensemble(), config.labels, parts.select, parts.schedule, parts.fit, config.seed, config.select
+            self.store,
+            parts.ensemble(),
+            config.labels,
+            parts.select,
+            parts.schedule,
+            parts.fit,
+            config.seed,
+            config.select,
         )
 
     def begin(self) -> None:
@@ -150,7 +163,7 @@ class _Run:
                 EverySteps(config.checkpoint_every, self._checkpoint),
                 self.callback,
             ]
-            self.model.learn(left, callbacks, log_interval=None, reset_num_timesteps=False, progress_bar=progress)
+            self.model.learn(left, callbacks, log_interval=NEVER, reset_num_timesteps=False, progress_bar=progress)
             self._dump()
             self.save()
         self._summarise()
@@ -233,7 +246,9 @@ def _track(folder: RunFolder) -> None:
         import wandb
     except ImportError:
         raise ValueError('tracking needs wandb: pip install "prefrl[track]"') from None
-    wandb.init(project="prefrl", name=folder.path.name, dir=folder.path, config=asdict(folder.config), sync_tensorboard=True)
+    wandb.init(
+        project="prefrl", name=folder.path.name, dir=folder.path, config=asdict(folder.config), sync_tensorboard=True
+    )
 
 
 def _arrays(file: Path) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
-from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm as Algorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
@@ -18,6 +19,7 @@ from prefrl.control import environments
 from prefrl.control.rollout import Cutter
 from prefrl.control.tasks import preset
 from prefrl.control.vec_env import Recorder
+from prefrl.types import Array
 
 
 def recorded(env: str, n_envs: int, horizon: int | None = None) -> Recorder:
@@ -26,8 +28,8 @@ def recorded(env: str, n_envs: int, horizon: int | None = None) -> Recorder:
 
 
 def build(
-    algo: type[BaseAlgorithm], recorder: Recorder, hyper: Mapping[str, Any], seed: int, device: str = "cpu"
-) -> BaseAlgorithm:
+    algo: type[Algorithm], recorder: Recorder, hyper: Mapping[str, Any], seed: int, device: str = "cpu"
+) -> Algorithm:
     """`algo` with its preset for the recorded environments and `hyper` on top; observations normalised as it says."""
     chosen = preset(algo, recorder.name)
     venv: VecEnv = recorder
@@ -40,7 +42,7 @@ def build(
         raise ValueError(f"{algo.__name__} does not take these settings: {error}") from error
 
 
-def act_untrained(model: BaseAlgorithm, steps: int) -> None:
+def act_untrained(model: Algorithm, steps: int) -> None:
     """Takes at least `steps` steps with the policy as it is; nothing is learned from them.
 
     They count as steps of the run. An algorithm that begins with random actions does so after them.
@@ -56,7 +58,7 @@ def act_untrained(model: BaseAlgorithm, steps: int) -> None:
         model.learning_starts += model.num_timesteps
 
 
-def restart(model: BaseAlgorithm, cutter: Cutter, seed: int) -> None:
+def restart(model: Algorithm, cutter: Cutter, seed: int) -> None:
     """Resets environments and seeds every random number from `seed` and the steps taken.
 
     Done before training and after every checkpoint, so that a run that goes on from one repeats the run that was
@@ -75,7 +77,7 @@ def restart(model: BaseAlgorithm, cutter: Cutter, seed: int) -> None:
         model._last_original_obs = venv.get_original_obs()
 
 
-def save(model: BaseAlgorithm, folder: Path) -> None:
+def save(model: Algorithm, folder: Path) -> None:
     """policy.zip (SB3's own format), counters.json, and the moments of observations, if there are any."""
     model.save(folder / "policy.zip", exclude=_UNSAVED)
     counters = {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)}
@@ -83,11 +85,11 @@ def save(model: BaseAlgorithm, folder: Path) -> None:
     (folder / "counters.json").write_text(json.dumps(counters | {"episodes": episodes}))
     venv = model.get_env()
     if isinstance(venv, VecNormalize):
-        moments = venv.obs_rms
+        moments = _moments(venv)
         np.savez(folder / "obs_moments.npz", mean=moments.mean, var=moments.var, count=moments.count)
 
 
-def load(model: BaseAlgorithm, folder: Path) -> None:
+def load(model: Algorithm, folder: Path) -> None:
     """Takes over what `save` wrote; runs no code of the files'."""
     load_parameters(model, folder / "policy.zip")
     counters = json.loads((folder / "counters.json").read_text())
@@ -98,10 +100,12 @@ def load(model: BaseAlgorithm, folder: Path) -> None:
             setattr(model, name, counters[name])
     venv = model.get_env()
     if isinstance(venv, VecNormalize):
-        load_moments(venv, folder)
+        with np.load(folder / "obs_moments.npz", allow_pickle=False) as saved:
+            moments = _moments(venv)
+            moments.mean, moments.var, moments.count = saved["mean"], saved["var"], float(saved["count"])
 
 
-def load_parameters(model: BaseAlgorithm, file: Path) -> None:
+def load_parameters(model: Algorithm, file: Path) -> None:
     """Networks, optimizers and single variables of SB3's zip; its pickled settings are left alone."""
     _, parameters, variables = load_from_zip_file(file, device=model.device, load_data=False)
     model.set_parameters(parameters, device=model.device)
@@ -109,11 +113,18 @@ def load_parameters(model: BaseAlgorithm, file: Path) -> None:
         recursive_setattr(model, f"{name}.data", value.data)
 
 
-def load_moments(venv: VecNormalize, folder: Path) -> None:
-    with np.load(folder / "obs_moments.npz", allow_pickle=False) as moments:
-        rms = venv.obs_rms
-        rms.mean, rms.var, rms.count = moments["mean"], moments["var"], float(moments["count"])
+def _moments(venv: VecNormalize) -> RunningMeanStd:
+    return cast(RunningMeanStd, venv.obs_rms)  # a dictionary only for observations that are one
 
+
+def actor(model: Algorithm) -> Callable[[Any], Array]:
+    """Observations as environments give them -> the likeliest actions."""
+    venv = model.get_env()
+    normalise = venv.normalize_obs if isinstance(venv, VecNormalize) else lambda obs: obs
+    return lambda obs: model.predict(normalise(obs), deterministic=True)[0]
+
+
+__all__ = ["Algorithm", "act_untrained", "actor", "build", "load", "recorded", "restart", "save"]
 
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "learning_starts")
 _UNSAVED = ("rollout_buffer_kwargs", "replay_buffer_kwargs", "ep_info_buffer", "ep_success_buffer")

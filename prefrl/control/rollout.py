@@ -58,7 +58,7 @@ class Cutter:
         """The segments that `rollout` completes, oldest first within an environment; `step` is noted in them."""
         envs = rollout.dones.shape[1]
         if self._tail is None:
-            self._starts = self._rng.integers(self._slack, size=envs).tolist()
+            self._starts = [int(self._rng.integers(self._slack)) for _ in range(envs)]
         steps = rollout if self._tail is None else _join(self._tail, rollout)
         segments = [segment for env in range(envs) for segment in self._cut(steps, env, step)]
         kept = min(*self._starts, len(steps))
@@ -69,7 +69,7 @@ class Cutter:
     def _cut(self, steps: Rollout, env: int, step: int) -> list[Segment]:
         segments, at = [], self._starts[env]
         ends = np.flatnonzero(steps.dones[:, env]) + 1
-        for end in [*ends[ends > at].tolist(), None]:
+        for end in (*ends[ends > at].tolist(), None):
             while at + self.length <= (len(steps) if end is None else end):
                 span = slice(at, at + self.length)
                 obs, acts, truth = (part[span, env].copy() for part in (steps.obs, steps.acts, steps.truth))
@@ -82,9 +82,7 @@ class Cutter:
 
 
 def _join(first: Rollout, second: Rollout) -> Rollout:
-    return Rollout(
-        *(np.concatenate(pair) for pair in zip(vars(first).values(), vars(second).values(), strict=True))
-    )
+    return Rollout(*(np.concatenate(pair) for pair in zip(vars(first).values(), vars(second).values(), strict=True)))
 
 
 def _since(steps: Rollout, start: int) -> Rollout:

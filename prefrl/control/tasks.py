@@ -79,5 +79,3 @@ def preset(algo: type[BaseAlgorithm], env: str) -> Preset:
     """The settings of `algo` (those of the nearest class it extends) with what `env` wants differently."""
     general = next((PRESETS[base] for base in algo.__mro__ if base in PRESETS), Preset())
     return Preset({**general.hyper, **TASKS.get((algo, env), {})}, general.n_envs, general.normalize_obs)
-
-

@@ -11,7 +11,7 @@ from prefrl.control.rollout import Rollout
 from prefrl.types import Array
 
 
-class EnvironmentError(RuntimeError):
+class EnvFailure(RuntimeError):
     """An environment raised, or gave what cannot be learned from."""
 
 
@@ -21,7 +21,7 @@ class Recorder(VecEnvWrapper):
     Sits directly on the environments, below any normalisation, so that reward nets and people see what the
     environments gave. `infos` of an episode's last step tell SB3 its true return.
 
-    Raises EnvironmentError, naming environment and step, for rewards or observations that are not finite, for
+    Raises EnvFailure, naming environment and step, for rewards or observations that are not finite, for
     exceptions of an environment, and for episodes of another length than `horizon`, if one is given.
     """
 
@@ -49,7 +49,7 @@ class Recorder(VecEnvWrapper):
         try:
             obs, truth, dones, infos = self.venv.step_wait()
         except Exception as error:
-            raise EnvironmentError(f"{self.name} raised {error!r} after {self.steps} steps") from error
+            raise EnvFailure(f"{self.name} raised {error!r} after {self.steps} steps") from error
         self.steps += self.num_envs
         self._rows.append((self._obs, self._acts, self._finite(truth, "reward"), dones))
         self._obs = self._finite(obs, "observation")
@@ -72,9 +72,9 @@ class Recorder(VecEnvWrapper):
     def _end(self, i: int, info: dict[str, Any]) -> None:
         length = int(self._lengths[i])
         if self.horizon not in (None, length):
-            raise EnvironmentError(
+            raise EnvFailure(
                 f"an episode of {self.name} ended after {length} steps instead of {self.horizon}: its length would "
-                "tell the policy about the reward; wrap it in prefrl_envs.FixedHorizon, or pass --allow-variable-horizon"
+                "tell the policy about the reward; wrap it in prefrl_envs.FixedHorizon or pass --allow-variable-horizon"
             )
         info["episode"] = {"r": float(self._returns[i]), "l": length, "t": time.time() - self._began}
         self.episodes.append((self.steps, float(self._returns[i])))
@@ -86,7 +86,7 @@ class Recorder(VecEnvWrapper):
             finite = np.isfinite(array.reshape(self.num_envs, -1)).all(1)
             which = np.flatnonzero(~finite).tolist()
             if which:
-                raise EnvironmentError(
+                raise EnvFailure(
                     f"{self.name} gave a {what} that is not finite, in environment {which[0]}, after {self.steps} steps"
                 )
         return array

@@ -57,7 +57,7 @@ class Fit:
         for _ in range(passes):
             for batches in _epoch(draws, self.batch, rng):
                 optimizer.zero_grad()
-                _loss(ensemble, data, draws, batches).backward()  # type: ignore[no-untyped-call]
+                _loss(ensemble, data, draws, batches).backward()
                 optimizer.step()
         metrics, ratios = _losses(data.preferences(ensemble), data.mu.numpy(), draws)
         updates = passes * -(-int((draws > 0).sum(1).max()) // self.batch)

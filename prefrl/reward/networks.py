@@ -16,7 +16,9 @@ MakeNet = Callable[[Sequence[int], Sequence[int]], RewardNet]
 class MLP(nn.Module):
     """Two layers of 64 leaky ReLUs on observation and action (Christiano et al. 2017, appendix A.1)."""
 
-    def __init__(self, obs_shape: Sequence[int], act_shape: Sequence[int], width: int = 64, slope: float = 0.01) -> None:
+    def __init__(
+        self, obs_shape: Sequence[int], act_shape: Sequence[int], width: int = 64, slope: float = 0.01
+    ) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(prod(obs_shape) + prod(act_shape), width),
