@@ -21,6 +21,9 @@ from prefrl.types import Array, Comparison, Label, Oracle, Query, Schedule, Segm
 RECENT_STEPS = 30_000
 """Steps of the policy that are asked about, and on which rewards are normalised: a few rollouts of the newest."""
 
+COMPARED = 4
+"""Every so-manieth recent segment is enough to correlate learned with true reward."""
+
 ATTEMPTS = 5
 """How often a turn asks again in place of what the oracle could not tell."""
 
@@ -37,14 +40,11 @@ class Recent:
     def blind(self) -> list[Segment]:
         return [segment.blind() for segment in self.segments]
 
-    def truth(self) -> Array:
-        """(segments, T)."""
-        return np.stack([segment.truth for segment in self.segments if segment.truth is not None])
-
     def state(self) -> dict[str, Any]:
         obs, acts = stack(self.segments)
         steps = np.array([segment.step for segment in self.segments])
-        return {"obs": obs, "acts": acts, "truth": self.truth(), "step": steps}
+        truth = np.stack([segment.truth for segment in self.segments if segment.truth is not None])
+        return {"obs": obs, "acts": acts, "truth": truth, "step": steps}
 
     def load(self, state: dict[str, Array]) -> None:
         rows = zip(state["obs"], state["acts"], state["truth"], state["step"], strict=True)
@@ -103,9 +103,16 @@ class Learner:
             self.fit.first_passes if first else self.fit.passes,
             np.random.default_rng([self.seed, step]),
         )
-        self.ensemble.normalise(recent)
+        paid = self.ensemble.normalise(recent)
         self.ensemble.version = self.store.publish(self.ensemble.to_bytes(), step=step, labels=len(self._comparisons))
-        return metrics | self._describe(recent) | {"labels/learned": float(len(self._comparisons))}
+        return (
+            metrics
+            | diagnostics.distribution(paid)
+            | {
+                "reward/version": float(self.ensemble.version),
+                "labels/learned": float(len(self._comparisons)),
+            }
+        )
 
     def _judge(self, fresh: Sequence[Comparison]) -> dict[str, float]:
         if not fresh or self.ensemble.version == 0:
@@ -122,12 +129,6 @@ class Learner:
             self._comparisons.pop(key, None)
             if comparison.preference is not None:
                 self._comparisons[key] = comparison
-
-    def _describe(self, recent: Sequence[Segment]) -> dict[str, float]:
-        rewards = self.ensemble.rewards(*stack(recent))
-        mean, std = (m.numpy()[:, None, None] for m in (self.ensemble.reward_mean, self.ensemble.reward_std))
-        described = diagnostics.distribution(self.ensemble.std * (rewards - mean) / std)
-        return described | {"reward/version": float(self.ensemble.version)}
 
     def state(self) -> dict[str, torch.Tensor]:
         """The ensemble and its optimizer, flat."""
@@ -227,12 +228,12 @@ class Lockstep:
         )
 
     def _compare(self) -> dict[str, float]:
-        """Correlation with the true reward: for experiments only."""
-        truth = self.recent.truth()
-        if not len(truth):
+        """Correlation with the true reward, on some of the recent segments: for experiments only."""
+        some = list(self.recent.segments)[::COMPARED]
+        truth = [segment.truth for segment in some if segment.truth is not None]
+        if len(truth) < len(some):
             return {}
-        obs, acts = stack(self.recent.segments)
-        return {"reward/pearson": diagnostics.pearson(self.learner.ensemble.pay(obs, acts), truth)}
+        return {"reward/pearson": diagnostics.pearson(self.learner.ensemble.pay(*stack(some)), np.stack(truth))}
 
     @property
     def version(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
@@ -53,6 +54,8 @@ PATIENCE = 60.0
 """Seconds to wait for other writers of one SQLite file; sixteen of them wait 6 s at worst."""
 BATCH = 10_000
 """Keys looked up by one statement: three columns each stay below SQLite's 32,766 parameters."""
+HELD = 1_000
+"""Segments kept in memory after they were read: an oracle reads those that the next fit reads again."""
 LOCK = {
     "sqlite": "begin immediate",
     "postgresql": f"select pg_advisory_xact_lock({int.from_bytes(b'prefrl', 'big')})",
@@ -154,6 +157,7 @@ class Store:
         self._engine = _open(url or _sqlite(self.folder / "store.db"))
         self._files = self.folder / "segments"
         self._files.mkdir(exist_ok=True)
+        self._read = lru_cache(HELD)(self._read_file)
 
     def __enter__(self) -> Self:
         return self
@@ -285,7 +289,7 @@ class Store:
         rows = self._by_id(segments, ids)
         return {i: replace(self._read(row.digest), media=row.media, id=i, step=row.step) for i, row in rows.items()}
 
-    def _read(self, name: str) -> Segment:
+    def _read_file(self, name: str) -> Segment:
         path = self._path(name)
         arrays = unpack(path)
         if arrays.keys() - {"truth"} == {"obs", "acts"}:

@@ -82,19 +82,28 @@ class Ensemble(nn.Module):
         total: Array = self.rewards(*stack(segments)).sum(2)
         return total
 
-    def normalise(self, segments: Sequence[Segment]) -> None:
-        """Re-estimates every member's mean and standard deviation on `segments` of the current policy."""
-        predicted = torch.as_tensor(self.rewards(*stack(segments))).flatten(1)
+    def normalise(self, segments: Sequence[Segment]) -> Array:
+        """Re-estimates every member's mean and standard deviation on `segments` of the current policy.
+
+        Returns their rewards, normalised: (members, segments, T).
+        """
+        raw = self.rewards(*stack(segments))
+        predicted = torch.as_tensor(raw).flatten(1)
         self.reward_mean.copy_(predicted.mean(1))
         self.reward_std.copy_(predicted.std(1, correction=0).clamp(min=1e-6))
+        return self._normalised(raw)
 
     def pay(self, obs: Array, acts: Array) -> Array:
         """The reward of each step that the policy is paid, (batch, T), for obs (batch, T, *obs) and acts."""
         if self.version == 0:
             return np.zeros(np.shape(acts)[:2], dtype=np.float32)
-        mean, std = (moment.cpu().numpy()[:, None, None] for moment in (self.reward_mean, self.reward_std))
-        paid: Array = self.std * ((self.rewards(obs, acts) - mean) / std).mean(0)
+        paid: Array = self._normalised(self.rewards(obs, acts)).mean(0)
         return paid
+
+    def _normalised(self, raw: Array) -> Array:
+        mean, std = (moment.cpu().numpy()[:, None, None] for moment in (self.reward_mean, self.reward_std))
+        normalised: Array = self.std * (raw - mean) / std
+        return normalised
 
     def to_bytes(self) -> bytes:
         """Parameters and normalisers in safetensors' format."""
