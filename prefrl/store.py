@@ -44,6 +44,7 @@ from sqlalchemy import (
     tuple_,
 )
 
+from prefrl.files import reading
 from prefrl.types import Array, Comparison, Label, Query, Segment
 
 SCHEMA = 1
@@ -333,11 +334,8 @@ def checked(label: Label) -> Label:
 
 def unpack(path: Path) -> dict[str, Array]:
     """The arrays of an npz file; one that holds code runs none of it."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
-            return {name: npz[name] for name in npz.files}
-    except Exception as error:  # whatever a missing, broken or hostile file makes its readers raise
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
+        return {name: npz[name] for name in npz.files}
 
 
 @contextmanager
