@@ -1,7 +1,7 @@
 # The two to start with: `make demo` and `make test`. Everything lands in .venv; `make clean` removes it.
 PYTHON ?= python3.11
 VENV ?= .venv
-DEMO ?= --env prefrl/HalfCheetah-v0 --total-timesteps 300000 --labels 700 -P
+DEMO ?= --env prefrl/HalfCheetah-v0 --total-timesteps 400000 --labels 700 -P
 PYTEST_ARGS ?=
 
 bin := $(VENV)/bin
@@ -13,8 +13,7 @@ installed := $(VENV)/installed
 demo: $(installed)
 	@out=runs/demo; n=1; \
 	while [ -e $$out ]; do n=$$((n + 1)); out=runs/demo-$$n; done; \
-	$(bin)/prefrl train $(DEMO) --out $$out && \
-	printf '\nLearning curve: %s\nReport:         %s\n' "$(CURDIR)/$$out/curve.png" "$(CURDIR)/$$out/report.html"
+	$(bin)/prefrl train $(DEMO) --out $$out
 
 test: $(installed)
 	$(bin)/python -m pytest $(PYTEST_ARGS)

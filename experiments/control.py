@@ -54,7 +54,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     ]
     for task in dict.fromkeys(row["task"] for row in rows):
         baseline = np.mean([row["return"] for row in rows if (row["task"], row["labels"]) == (task, "true")])
-        untrained = np.mean([row["untrained_return"] for row in rows if row["task"] == task]) if task == "Reacher" else 0
+        untrained = (
+            np.mean([row["untrained_return"] for row in rows if row["task"] == task]) if task == "Reacher" else 0
+        )
         for paid in dict.fromkeys(row["labels"] for row in rows if row["task"] == task):
             here = [row for row in rows if (row["task"], row["labels"]) == (task, paid)]
             returns = [row["return"] for row in here]

@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefrl.control.callback import PreferenceCallback as PreferenceCallback
-    from prefrl.control.rollout import Cutter as Cutter, learned as learned
+    from prefrl.control.rollout import Cutter as Cutter
+    from prefrl.control.rollout import learned as learned
     from prefrl.control.vec_env import Recorder as Recorder
     from prefrl.evaluate import evaluate as evaluate
-    from prefrl.loop import Learner as Learner, Lockstep as Lockstep, Recent as Recent, Turns as Turns
+    from prefrl.loop import Learner as Learner
+    from prefrl.loop import Lockstep as Lockstep
+    from prefrl.loop import Recent as Recent
+    from prefrl.loop import Turns as Turns
     from prefrl.refit import refit as refit
     from prefrl.report import report as report
     from prefrl.reward.ensemble import Ensemble as Ensemble
     from prefrl.reward.fit import Fit as Fit
     from prefrl.runs import RunConfig as RunConfig
     from prefrl.store import Store as Store
-    from prefrl.train import resume as resume, train as train
-    from prefrl.types import Comparison as Comparison, Label as Label, Query as Query, Segment as Segment
+    from prefrl.train import resume as resume
+    from prefrl.train import train as train
+    from prefrl.types import Comparison as Comparison
+    from prefrl.types import Label as Label
+    from prefrl.types import Query as Query
+    from prefrl.types import Segment as Segment
 
 _HOMES = {
     "RunConfig": "prefrl.runs",

@@ -2,14 +2,16 @@
 
 import argparse
 import json
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from prefrl.names import unknown
-from prefrl.runs import RunConfig, RunFolder, read_settings
+from prefrl.runs import RunConfig, RunFolder, free_folder, read_settings
 
 OTHER_NAMES = {
     "env": ("--env-id",),
@@ -27,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         given = parser().parse_args(argv)
         return int(given.run(given) or DONE)
-    except (ValueError, FileExistsError, FileNotFoundError) as error:
+    except (ValueError, FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
         return _say(error, MISUSED)
-    except RuntimeError as error:  # an environment that failed: what was learned is on disk
+    except (RuntimeError, OSError) as error:
         return _say(error, FAILED)
-    except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return _say(str(stop) or "interrupted", INTERRUPTED)
 
 
 def _say(message: object, code: int) -> int:
@@ -165,16 +167,33 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 def _train(given: argparse.Namespace) -> None:
     config = _config(given)
-    from prefrl.train import train
+    out = given.out or free_folder(config)
+    with _resumable(out):
+        from prefrl.train import train
 
-    folder = train(config, given.out, progress=given.progress, track=given.track)
+        folder = train(config, out, progress=given.progress, track=given.track)
     _tell(folder)
 
 
 def _resume(given: argparse.Namespace) -> None:
-    from prefrl.train import resume
+    with _resumable(given.run_folder):
+        from prefrl.train import resume
 
-    _tell(resume(given.run_folder, progress=given.progress))
+        folder = resume(given.run_folder, progress=given.progress)
+    _tell(folder)
+
+
+@contextmanager
+def _resumable(run: Path) -> Iterator[None]:
+    """Adds to what ends a run on the way how to go on with it."""
+    try:
+        yield
+    except (KeyboardInterrupt, RuntimeError, OSError) as end:
+        if not (run / "config.yaml").is_file():
+            raise
+        kind = KeyboardInterrupt if isinstance(end, KeyboardInterrupt) else RuntimeError
+        words = str(end) or "interrupted"
+        raise kind(f"{words}; go on with `prefrl resume {shlex.quote(str(run))}`") from end
 
 
 def _tell(folder: RunFolder) -> None:

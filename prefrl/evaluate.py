@@ -9,6 +9,7 @@ import numpy as np
 from prefrl.control import policy
 from prefrl.control.policy import Algorithm
 from prefrl.control.rollout import Pay, learned
+from prefrl.files import reading
 from prefrl.parts import Parts
 from prefrl.reward.diagnostics import pearson
 from prefrl.runs import RunFolder
@@ -49,7 +50,8 @@ def evaluate(path: Path, episodes: int = 20, best: bool = False, seed: int = 0, 
         ensemble = parts.ensemble()
         published = Store(folder.path).reward()
         if published:
-            ensemble.from_bytes(published[1], published[0])
+            with reading(folder.path / "store.db"):
+                ensemble.from_bytes(published[1], published[0])
             pay = learned(ensemble)
     return measure(model, parts, pay, episodes, seed)
 

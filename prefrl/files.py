@@ -5,11 +5,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class Unreadable(ValueError):
+    """A file that does not hold what it should."""
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Whatever a missing, broken or hostile file makes its readers raise becomes one line that names the file."""
     try:
         yield
+    except Unreadable:
+        raise
     except Exception as error:
-        words = " ".join(f"{error}".split()) or type(error).__name__
-        raise ValueError(f"{path} cannot be read: {words}") from error
+        words = " ".join(str(error).split()) or "it is not what it should be"
+        raise Unreadable(f"{path} cannot be read: {type(error).__name__}: {words}") from error

@@ -162,7 +162,7 @@ def _under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 @dataclass
 class Turns:
-    """Says when the next turn is due: `number` times in `total` steps, evenly."""
+    """Says when the next turn is due: at the first step that it is asked about, then `number` times until `total`."""
 
     number: int
     total: int
@@ -179,7 +179,8 @@ class Turns:
         return max(self.total // self.number, 1)
 
     def skip_to(self, step: int) -> None:
-        self._next = min((step // self.every + 1) * self.every, max(self.total, step + 1))
+        turn = step * self.number // self.total + 1
+        self._next = -(-turn * self.total // self.number)
 
 
 @dataclass
@@ -195,7 +196,7 @@ class Lockstep:
 
     def __call__(self, segments: Sequence[Segment], step: int) -> dict[str, float]:
         self.recent.add(segments)
-        if not self.turns(step):
+        if len(self.recent.segments) < 2 or not self.turns(step):
             return {}
         began = time.perf_counter()
         skipped = self._label(step)
@@ -209,23 +210,27 @@ class Lockstep:
         What this step asked before, in a run that was then killed, does not count: it is asked again, and found.
         """
         segments = list(self.recent.segments)
-        due, skipped = self.learner.due(step / self.turns.total, upto=step - 1), 0
+        due = self.learner.due(step / self.turns.total, upto=step - 1)
+        answered: dict[Query, Label] = {}
         for attempt in range(ATTEMPTS):
-            labels = self._answer(self.learner.ask(segments, due, step, attempt), step) if due > 0 else []
-            told = sum(label.preference is not None for label in labels)
-            due, skipped = due - told, skipped + len(labels) - told
-        return skipped
+            missing = due - sum(label.preference is not None for label in answered.values())
+            asked = self.learner.ask(segments, missing, step, attempt) if missing > 0 else []
+            fresh = [query for query in dict.fromkeys(asked) if query not in answered]
+            answered |= zip(fresh, self._answer(fresh, step), strict=True)
+        return sum(label.preference is None for label in answered.values())
 
     def _answer(self, queries: Sequence[Query], step: int) -> list[Label]:
         store = self.learner.store
         known = {label.query: label for label in store.labels(self.learner.seen, upto=step)}
-        fresh = [query for query in queries if query.id not in known]
-        return [known[q.id] for q in queries if q.id in known] + store.answer(
-            [
-                Label(q.id, self.oracle(store.segment(q.left), store.segment(q.right)), "oracle", key=f"oracle-{q.id}")
-                for q in fresh
-            ]
-        )
+        labels = []
+        for query in queries:
+            left, right = store.segment(query.left), store.segment(query.right)
+            if query.id in known:
+                observe(self.oracle, left, right)
+                labels.append(known[query.id])
+            else:
+                labels.append(Label(query.id, self.oracle(left, right), "oracle", key=f"oracle-{query.id}"))
+        return store.answer(labels)
 
     def _compare(self) -> dict[str, float]:
         """Correlation with the true reward, on some of the recent segments: for experiments only."""
@@ -258,7 +263,7 @@ class Baseline:
 
     def __call__(self, segments: Sequence[Segment], step: int) -> dict[str, float]:
         self.recent.add(segments)
-        if not self.turns(step):
+        if not self.recent.segments or not self.turns(step):
             return {}
         self.reward.normalise(self.recent.segments)
         return {"reward/version": float(self.reward.version)}

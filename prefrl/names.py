@@ -4,7 +4,7 @@ import ast
 import difflib
 import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,7 +42,7 @@ def import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise UnknownName(f"cannot import {name!r}: {error}") from error
+        raise UnknownName(f"cannot import {name!r}: {_one_line(error)}") from error
 
 
 def attribute(text: str, what: str) -> Any:
@@ -63,26 +63,30 @@ def _components(module: ModuleType) -> dict[str, Any]:
 def _parse(text: str, what: str) -> ast.expr:
     try:
         return ast.parse(text, mode="eval").body
-    except SyntaxError as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:  # NUL, or nested without end
         raise UnknownName(f"cannot read {what} {text!r}: write a name, or a name with arguments") from error
 
 
 def _evaluate(node: ast.expr, names: dict[str, Any], what: str) -> Any:
     if isinstance(node, ast.Name):
         thing = _find(node.id, names, what)
-        return thing() if isinstance(thing, type) else thing
+        return _made(thing, [], {}, node, what) if isinstance(thing, type) else thing
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         make = _find(node.func.id, names, what)
         args = [_evaluate(arg, names, what) for arg in node.args]
         kwargs = {str(kw.arg): _evaluate(kw.value, names, what) for kw in node.keywords}
-        try:
-            return make(*args, **kwargs)
-        except (TypeError, ValueError) as error:
-            raise UnknownName(f"{what} {ast.unparse(node)!r}: {error}") from error
+        return _made(make, args, kwargs, node, what)
     try:
         return ast.literal_eval(node)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UnknownName(f"cannot read {ast.unparse(node)!r} in {what}: use names and plain values") from error
+
+
+def _made(make: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], node: ast.expr, what: str) -> Any:
+    try:
+        return make(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise UnknownName(f"{what} {ast.unparse(node)!r}: {error}") from error
 
 
 def _find(name: str, names: dict[str, Any], what: str) -> Any:
@@ -90,6 +94,10 @@ def _find(name: str, names: dict[str, Any], what: str) -> Any:
     if _plain(name) not in plain:
         raise unknown(what, name, (_snake(known) for known in names if not known.startswith("_")))
     return names[name] if name in names else names[plain[_plain(name)]]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _plain(name: str) -> str:

@@ -1,5 +1,6 @@
 """What the names in a configuration stand for, and the networks that are built from them."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,9 @@ class Parts:
             "fit": lambda: find_fit(config.fit),
             "net": lambda: find_net(config.net),
         }
+        for name in objects:
+            if name not in found:
+                raise unknown("part", name, found)
         chosen = {name: objects[name] if name in objects else find() for name, find in found.items()}
         for name in ("oracle", "select", "schedule"):
             if not callable(chosen[name]):
@@ -66,22 +70,36 @@ class Parts:
                 f"{self.config.labels} labels cannot be asked: {self.config.total_timesteps} steps make {segments} "
                 f"segments of {self.facts.segment_length} steps, and {pairs} pairs of them"
             )
+        if self.untrained_steps >= self.config.total_timesteps:
+            raise ValueError(
+                f"{self.config.total_timesteps} steps leave none to train in: the labels of the untrained policy take "
+                f"{self.untrained_steps}; give more steps, fewer labels or fewer environments"
+            )
 
     @property
-    def initial_labels(self) -> int:
-        """Labels of the untrained policy's segments."""
-        return round(self.schedule(0.0) * self.config.labels)
+    def untrained_steps(self) -> int:
+        """Steps of the untrained policy: a segment for each label that the schedule begins with, and a pair to ask."""
+        segments = max(round(self.schedule(0.0) * self.config.labels), 2 * self.n_envs, 4)
+        each = math.ceil(segments * self.facts.segment_length / self.n_envs)
+        return each * self.n_envs
+
+    @property
+    def n_envs(self) -> int:
+        """Environments that the policy trains on side by side."""
+        return self.config.n_envs or preset(self.algo, self.config.env).n_envs
 
     def recorder(self, n_envs: int | None = None) -> Recorder:
         """The environments that the policy trains on, or `n_envs` of them."""
-        n = n_envs or self.config.n_envs or preset(self.algo, self.config.env).n_envs
-        return policy.recorded(self.config.env, n, None if self.facts.varies else self.facts.horizon)
+        return policy.recorded(
+            self.config.env, n_envs or self.n_envs, None if self.facts.varies else self.facts.horizon
+        )
 
     def model(self, recorder: Recorder) -> Algorithm:
         return policy.build(self.algo, recorder, self.config.hyper, self.config.seed, self.config.device)
 
     def ensemble(self) -> Ensemble:
-        return Ensemble(**self.spaces(), net=self.net, members=self.config.members)
+        ensemble = Ensemble(**self.spaces(), net=self.net, members=self.config.members)
+        return ensemble.to(policy.device(self.config.device))
 
     def spaces(self) -> dict[str, Any]:
         """What a reward must know of the environment: shapes, and how many discrete actions there are."""

@@ -1,15 +1,15 @@
 """A new reward from the labels of a run; no environment is needed."""
 
-import json
 from pathlib import Path
 
 import torch
 
+from prefrl.files import reading
 from prefrl.loop import Learner
 from prefrl.parts import find_fit, find_net
 from prefrl.queries import Uniform
 from prefrl.reward.ensemble import Ensemble
-from prefrl.runs import RunFolder
+from prefrl.runs import RunFolder, read_json
 from prefrl.schedules import Upfront
 from prefrl.store import Store
 
@@ -23,11 +23,12 @@ def refit(path: Path, fit: str | None = None, seed: int = 0) -> dict[str, float]
     config = folder.config
     torch.manual_seed(seed)
     torch.set_num_threads(1)
-    spaces = json.loads((folder.path / "spaces.json").read_text())
-    ensemble = Ensemble(**spaces, net=find_net(config.net), members=config.members)
+    net = find_net(config.net)
+    with reading(file := folder.path / "spaces.json"):
+        ensemble = Ensemble(**read_json(file), net=net, members=config.members)
     with Store(folder.path) as store:
         queries = store.queries()
-        if not queries:
+        if not store.counts().labelled:
             raise ValueError(f"{path} has no labels to fit to")
         learner = Learner(store, ensemble, config.labels, Uniform(), Upfront(), find_fit(fit or config.fit), seed)
         newest = queries[-max(len(queries) // 4, 1) :]

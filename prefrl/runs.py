@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from prefrl.files import reading
 from prefrl.names import unknown
 
 
@@ -74,7 +75,8 @@ class RunConfig:
 
 def _check_type(name: str, value: Any, expected: str) -> None:
     accepted = {"int": int, "str": str, "bool": bool, "dict[str, Any]": dict, "int | None": (int, type(None))}
-    right = isinstance(value, accepted[_annotation(expected)])  # type: ignore[arg-type]
+    expected = _annotation(expected)
+    right = isinstance(value, accepted[expected])  # type: ignore[arg-type]
     if not right or (isinstance(value, bool) and "bool" not in expected):
         raise ValueError(f"{name} must be {expected}, got {value!r}")
 
@@ -123,7 +125,7 @@ class RunFolder:
     def summary(self) -> dict[str, Any] | None:
         """What the finished run came to; None before."""
         file = self.path / "summary.json"
-        return json.loads(file.read_text()) if file.is_file() else None
+        return read_json(file) if file.is_file() else None
 
     def write(self, name: str, text: str) -> None:
         """Writes a file whole or not at all."""
@@ -143,7 +145,8 @@ class RunFolder:
             raise ValueError(f"{self.path} has no checkpoint yet")
         if not best:
             return found[-1]
-        step = json.loads((found[-1] / "state.json").read_text())["best"][0]
+        with reading(file := found[-1] / "state.json"):
+            step = int(read_json(file)["best"][0])
         return self.path / "checkpoints" / f"step_{step}" if step else found[-1]
 
     @contextmanager
@@ -176,8 +179,9 @@ class RunFolder:
         """One dictionary per log line, oldest first."""
         if not self.metrics.is_file():
             return []
-        lines = self.metrics.read_text().split("\n")
-        return [json.loads(line) for line in lines[:-1]]  # what follows the last newline was cut off by a kill
+        with reading(self.metrics):
+            lines = self.metrics.read_text().split("\n")
+            return [json.loads(line) for line in lines[:-1]]  # what follows the last newline was cut off by a kill
 
 
 def _sync(path: Path) -> None:
@@ -186,14 +190,18 @@ def _sync(path: Path) -> None:
     os.close(descriptor)
 
 
+def read_json(file: Path) -> Any:
+    """What a JSON file holds."""
+    with reading(file):
+        return json.loads(file.read_text())
+
+
 def read_settings(file: Path) -> dict[str, Any]:
     """The settings in a YAML file, as they are."""
     import yaml
 
-    try:
+    with reading(file):
         values = yaml.safe_load(Path(file).read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{file} must hold settings as `name: value`")
     return values

@@ -6,8 +6,12 @@ from itertools import pairwise
 from numbers import Real
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from prefrl.control.environments import describe, findings
 from prefrl.oracles import observe
+from prefrl.reward.networks import MakeNet, RewardNet
 from prefrl.types import Oracle, Schedule, Segment, Select
 
 
@@ -69,6 +73,57 @@ def check_schedule(schedule: Schedule) -> None:
     assert shares[-1] > 1 - 1e-6, f"the schedule ends at {shares[-1]!r}: give 1 at the end, or labels are left over"
     again = [schedule(percent / 100) for percent in range(101)]
     assert again == shares, "the schedule gives other shares when asked again: make it a function of progress alone"
+
+
+def check_net(make_net: MakeNet, obs_shape: Sequence[int] = (3,), act_shape: Sequence[int] = (2,)) -> None:
+    """A finite float32 reward for every step, by that step alone; every trainable parameter has a part in it.
+
+    The shapes are your env's, if the net asks for them; that of a discrete action is (choices,).
+    """
+    rng = torch.Generator().manual_seed(0)
+    obs, acts = (torch.rand(4, 6, *shape, generator=rng) for shape in (obs_shape, act_shape))
+    net = make_net(obs_shape, act_shape).eval()
+    with torch.no_grad():
+        rewards = _rewards(net, obs, acts)
+        assert torch.equal(_rewards(net, obs, acts), rewards), (
+            "the net gives other rewards when asked the same again: in eval() leave out what is random"
+        )
+        segments = [_rewards(net, obs[[i]], acts[[i]]) for i in range(4)]
+        assert torch.allclose(torch.cat(segments), rewards, rtol=1e-3, atol=1e-5), (
+            "the reward of a segment depends on the others in its batch: in eval() let no statistic cross the batch"
+        )
+        steps = [_rewards(net, obs[:, [t]], acts[:, [t]]) for t in range(6)]
+        assert torch.allclose(torch.cat(steps, dim=1), rewards, rtol=1e-3, atol=1e-5), (
+            "the reward of a step depends on the steps around it, but the policy is paid in rollouts that are no "
+            "segments: judge every step alone"
+        )
+    total = (net.train()(obs, acts) * torch.rand(4, 6, generator=rng)).sum()
+    assert total.requires_grad, "no gradient reaches the net: compute rewards from its parameters, without detach()"
+    total.backward()
+    idle = [name for name, parameter in net.named_parameters() if parameter.requires_grad and parameter.grad is None]
+    assert not idle, f"no gradient reaches {', '.join(idle)}: use it in forward, or leave it out"
+
+
+def check_env(env_id: str) -> None:
+    """Preferences can be learned in the environment of this name: training would refuse nothing about it."""
+    refused = [finding for finding in findings(env_id) if finding.needed and not finding.ok]
+    assert not refused, f"{env_id}:\n{describe(refused)}"
+
+
+def _rewards(net: RewardNet, obs: Tensor, acts: Tensor) -> Tensor:
+    shown = obs.clone(), acts.clone()
+    rewards: Tensor = net(*shown)
+    segments, steps = obs.shape[:2]
+    assert rewards.shape == (segments, steps), (
+        f"the net gives {segments} segments of {steps} steps rewards of shape {tuple(rewards.shape)}: "
+        f"give one reward per step, {(segments, steps)}"
+    )
+    assert rewards.dtype == torch.float32, f"the net gives rewards of {rewards.dtype}: give torch.float32"
+    assert rewards.isfinite().all(), "the net gives rewards that are not finite, for inputs from 0 to 1"
+    assert torch.equal(shown[0], obs) and torch.equal(shown[1], acts), (
+        "the net changes its inputs: let it work on copies"
+    )
+    return rewards
 
 
 def _check_pairs(select: Select, segments: Sequence[Segment], n: int) -> None:

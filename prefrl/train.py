@@ -18,11 +18,12 @@ from prefrl.control.policy import Algorithm
 from prefrl.control.rollout import Cutter, Pay, learned, true
 from prefrl.control.vec_env import Recorder
 from prefrl.evaluate import measure
+from prefrl.files import reading
 from prefrl.loop import RECENT_STEPS, Baseline, Learner, Lockstep, Recent, Turns
 from prefrl.parts import Parts
 from prefrl.reward.true import TrueReward
-from prefrl.runs import RunConfig, RunFolder, free_folder
-from prefrl.store import Store
+from prefrl.runs import RunConfig, RunFolder, free_folder, read_json
+from prefrl.store import Store, unpack
 
 NEVER = sys.maxsize
 """Rollouts between logs of SB3's own: we log by steps, so that a resumed run logs at the same ones."""
@@ -45,10 +46,12 @@ def train(
     torch.set_num_threads(1)  # for nets this small a second thread costs more than it does
     recorder = parts.recorder()
     model = parts.model(recorder)
+    tracker = _tracker() if track else None
     folder = RunFolder.create(out or free_folder(config), config)
-    folder.write("spaces.json", json.dumps(parts.spaces()) + "\n")
-    if track:
-        _track(folder)
+    if tracker:
+        tracker.init(
+            project="prefrl", name=folder.path.name, dir=folder.path, config=asdict(config), sync_tensorboard=True
+        )
     run = _Run(parts, folder, recorder, model)
     run.begin()
     run.finish(progress)
@@ -123,9 +126,10 @@ class _Run:
     def begin(self) -> None:
         """Asks about the untrained policy before it learns anything."""
         config, facts = self.parts.config, self.parts.facts
+        self.folder.write("spaces.json", json.dumps(self.parts.spaces()) + "\n")
         self._log()
         policy.restart(self.model, self.cutter, config.seed)
-        policy.act_untrained(self.model, self.parts.initial_labels * facts.segment_length)
+        policy.act_untrained(self.model, self.parts.untrained_steps)
         rollout, step = self.recorder.take(), self.model.num_timesteps
         self.untrained_return = float(rollout.truth.mean()) * facts.horizon
         for name, value in self.driver(self.cutter(rollout, step), step).items():
@@ -139,18 +143,18 @@ class _Run:
         step = self.model.num_timesteps
         self.folder.forget_metrics_after(step)
         self._log()
-        self.driver.recent.load(_arrays(checkpoint / "recent.npz"))
+        with reading(file := checkpoint / "recent.npz"):
+            self.driver.recent.load(unpack(file))
         if isinstance(self.driver, Lockstep):
-            self.driver.learner.load(load_file(checkpoint / "learner.safetensors"), upto=step)
+            with reading(file := checkpoint / "learner.safetensors"):
+                self.driver.learner.load(load_file(file), upto=step)
         self.driver.resume(step)
         self.callback.load_replay(self.model, checkpoint / "replay.npz")
-        state = json.loads((checkpoint / "state.json").read_text())
-        self.seconds, self.driver.seconds = state["seconds"], state["reward_seconds"]
-        self.untrained_return, self.best = state["untrained_return"], tuple(state["best"])
-        if isinstance(self.driver, Baseline):
-            vars(self.driver.reward).update(state["true_reward"])
+        with reading(file := checkpoint / "state.json"):
+            self._take_over(read_json(file))
         self.recorder.steps = step
-        self.returns = [(int(at), total) for at, total in _arrays(checkpoint / "returns.npz")["returns"].tolist()]
+        with reading(file := checkpoint / "returns.npz"):
+            self.returns = [(int(at), total) for at, total in unpack(file)["returns"].tolist()]
 
     def finish(self, progress: bool) -> None:
         """Trains to the end, evaluates, and writes what the run came to."""
@@ -206,6 +210,14 @@ class _Run:
             "true_reward": vars(self.driver.reward) if isinstance(self.driver, Baseline) else None,
         }
 
+    def _take_over(self, state: dict[str, Any]) -> None:
+        self.seconds, self.driver.seconds = float(state["seconds"]), float(state["reward_seconds"])
+        step, best = state["best"]
+        self.untrained_return, self.best = float(state["untrained_return"]), (int(step), float(best))
+        if isinstance(self.driver, Baseline):
+            moments = vars(self.driver.reward)
+            moments.update({name: type(value)(state["true_reward"][name]) for name, value in moments.items()})
+
     def _wall(self) -> float:
         return self.seconds + time.perf_counter() - self.began
 
@@ -240,17 +252,10 @@ class _Run:
         self.folder.write("summary.json", json.dumps(summary, indent=2) + "\n")
 
 
-def _track(folder: RunFolder) -> None:
-    """Copies what TensorBoard gets to Weights & Biases."""
+def _tracker() -> Any:
+    """Weights & Biases, which can copy what TensorBoard gets."""
     try:
         import wandb
     except ImportError:
         raise ValueError('tracking needs wandb: pip install "prefrl[track]"') from None
-    wandb.init(
-        project="prefrl", name=folder.path.name, dir=folder.path, config=asdict(folder.config), sync_tensorboard=True
-    )
-
-
-def _arrays(file: Path) -> dict[str, Any]:
-    with np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
+    return wandb

@@ -14,7 +14,7 @@ TENTHS = [0, 0.1, 0.25, 0.5, 0.75, 1]
 @pytest.mark.parametrize(
     ("schedule", "budget", "labels"),
     [
-        (Hyperbolic(), 700, [175, 238, 328, 464, 587, 700]),  # 1M steps, C = 2e6
+        (Hyperbolic(constant=2.0), 700, [175, 238, 328, 464, 587, 700]),  # 1M steps, C = 2e6
         (Hyperbolic(500 / 5500, constant=0.1), 5500, [500, 1945, 3112, 4236, 4962, 5500]),  # 50M frames, C = 5e6
         (Constant(), 700, [175, 227.5, 306.25, 437.5, 568.75, 700]),
         (Upfront(), 700, [700] * 6),

@@ -3,14 +3,19 @@
 import random
 from itertools import count
 
+import gymnasium as gym
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from prefrl.oracles import Equal, Mistaken, Myopic, Skipping, Stochastic, Synthetic
 from prefrl.queries import Coverage, Disagreement, InformationGain, PolicyAligned, Uniform
+from prefrl.reward.networks import MLP
 from prefrl.schedules import Constant, Hyperbolic, Upfront
-from prefrl.testing import check_oracle, check_schedule, check_select
+from prefrl.testing import check_env, check_net, check_oracle, check_schedule, check_select
 from prefrl.types import Segment
+from prefrl_envs import FixedHorizon
 
 
 def likes_height(left, right):
@@ -186,3 +191,112 @@ def test_schedules_keep_their_contract(schedule):
 def test_a_broken_schedule_is_told_its_fault(schedule, fault):
     with pytest.raises(AssertionError, match=fault):
         check_schedule(schedule)
+
+
+class Convolution(nn.Module):
+    """Pixels alone, with batch normalisation and dropout, as the paper's net for Atari has them."""
+
+    def __init__(self, obs_shape, act_shape):
+        super().__init__()
+        height, width, channels = obs_shape
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.Dropout(0.5),
+            nn.LeakyReLU(0.01),
+            nn.Flatten(),
+            nn.Linear(4 * (height - 2) * (width - 2), 1),
+        )
+
+    def forward(self, obs, acts):
+        rewards = self.layers(obs.flatten(0, 1).movedim(3, 1))
+        return rewards.unflatten(0, obs.shape[:2]).squeeze(2)
+
+
+@pytest.mark.parametrize(
+    ("net", "shapes"),
+    [
+        (MLP, {}),
+        (MLP, {"obs_shape": (8, 8, 4), "act_shape": (6,)}),
+        (Convolution, {"obs_shape": (8, 8, 4), "act_shape": (6,)}),
+        (lambda obs_shape, act_shape: MLP(obs_shape, act_shape, width=1), {"act_shape": ()}),
+    ],
+)
+def test_nets_keep_their_contract(net, shapes):
+    check_net(net, **shapes)
+
+
+class Linear(nn.Module):
+    """The least of nets; the faulty ones below change what it gives."""
+
+    def __init__(self, obs_shape, act_shape):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(obs_shape[0]))
+        self.extra = nn.Parameter(torch.ones(()))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, obs, acts):
+        return obs @ self.weight + self.extra
+
+
+def faulty(forward):
+    return type("Faulty", (Linear,), {"forward": forward})
+
+
+@pytest.mark.parametrize(
+    ("forward", "fault"),
+    [
+        (lambda net, obs, acts: Linear.forward(net, obs, acts).sum(1), r"rewards of shape \(4,\): give .* \(4, 6\)"),
+        (lambda net, obs, acts: Linear.forward(net, obs, acts).squeeze(), r"shape \(6,\): give .* \(1, 6\)"),
+        (lambda net, obs, acts: Linear.forward(net, obs, acts).double(), "of torch.float64: give torch.float32"),
+        (lambda net, obs, acts: Linear.forward(net, obs, acts) / 0, "not finite"),
+        (lambda net, obs, acts: Linear.forward(net, obs.mul_(2), acts), "changes its inputs"),
+        (lambda net, obs, acts: Linear.forward(net, obs, acts) + torch.rand(()), "when asked the same again"),
+        (lambda net, obs, acts: Linear.forward(net, obs - obs.mean(0), acts), "depends on the others in its batch"),
+        (lambda net, obs, acts: Linear.forward(net, obs.cumsum(1), acts), "depends on the steps around it"),
+        (lambda net, obs, acts: Linear.forward(net, obs, acts).detach(), "no gradient reaches the net"),
+        (lambda net, obs, acts: obs @ net.weight, "no gradient reaches extra: use it"),
+    ],
+)
+def test_a_broken_net_is_told_its_fault(forward, fault):
+    with pytest.raises(AssertionError, match=fault):
+        check_net(faulty(forward))
+
+
+def test_frozen_parameters_need_no_gradient():
+    def half_frozen(obs_shape, act_shape):
+        net = faulty(lambda net, obs, acts: obs @ net.weight)(obs_shape, act_shape)
+        net.extra.requires_grad_(False)
+        return net
+
+    check_net(half_frozen)
+
+
+gym.register("SteadyCartPole-v0", lambda: FixedHorizon(gym.make("CartPole-v1"), 100))
+
+
+@pytest.mark.parametrize("env", ["tests.tiny_envs:Dot-v0", "tests.tiny_envs:dot", "SteadyCartPole-v0", "Pendulum-v1"])
+def test_environments_keep_their_contract(env):
+    check_env(env)
+
+
+@pytest.mark.parametrize(
+    ("env", "fault"),
+    [
+        ("CartPole-v1", "refused  horizon: episodes terminate"),
+        ("tests.tiny_envs:DictObs-v0", "refused  observations: observations must be a Box"),
+        ("tests.tiny_envs:UnboundedActions-v0", "refused  actions: actions have no bounds"),
+        ("tests.tiny_envs:NaNReward-v0", "refused  stepping: step 8 .* paid nan"),
+    ],
+)
+def test_a_broken_environment_is_told_its_fault(env, fault):
+    with pytest.raises(AssertionError, match=fault):
+        check_env(env)
+
+
+def test_what_an_environment_may_lack_is_not_held_against_it():
+    class Plain(gym.Wrapper):
+        metadata = {}  # noqa: RUF012 -- no frames, no frame rate
+
+    gym.register("Plain-v0", lambda: Plain(gym.make("Pendulum-v1")))
+    check_env("Plain-v0")

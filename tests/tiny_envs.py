@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Discrete
 from numpy.typing import NDArray
 
 from prefrl_envs import FixedHorizon
@@ -17,6 +17,9 @@ HORIZON = 20
 """Steps of an episode; a segment has 5."""
 LATER = 300
 """Steps that an env takes before `...Later` goes wrong: more than an inspection, so in the middle of a run."""
+
+MOVES = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
+"""What the choices of `DiscreteDot` do."""
 
 Obs = NDArray[np.float32]
 
@@ -100,6 +103,10 @@ def dict_obs(**options: Any) -> gym.Env[Any, Any]:
     return gym.wrappers.TransformObservation(env, lambda obs: {"at": obs}, Dict(at=env.observation_space))
 
 
+def discrete_dot(**options: Any) -> gym.Env[Any, Any]:
+    return gym.wrappers.TransformAction(Dot(**options), lambda choice: MOVES[choice], Discrete(len(MOVES)))
+
+
 def unbounded_actions(**options: Any) -> gym.Env[Any, Any]:
     return gym.wrappers.TransformAction(Dot(**options), lambda act: act, Box(-np.inf, np.inf, (2,), np.float32))
 
@@ -109,6 +116,7 @@ def _register(name: str, env: Callable[..., gym.Env[Any, Any]], **kwargs: Any) -
 
 
 _register("Dot", Dot)
+_register("DiscreteDot", discrete_dot)
 _register("VariableLength", lambda **options: VariableLength(Dot(**options)))
 _register("NaNReward", nan_reward, steps=7)
 _register("NaNRewardLater", nan_reward, steps=LATER)

@@ -12,6 +12,8 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from prefrl.control.replay import Replay, pay_rollout
 from prefrl.control.rollout import Cutter, Pay
 from prefrl.control.vec_env import Recorder
+from prefrl.files import reading
+from prefrl.store import unpack
 from prefrl.types import Segment
 
 Turn = Callable[[Sequence[Segment], int], dict[str, float]]
@@ -37,8 +39,8 @@ class PreferenceCallback(BaseCallback):
     def load_replay(self, model: BaseAlgorithm, file: Path) -> None:
         if isinstance(model, OffPolicyAlgorithm):
             self.replay = Replay(model)
-            with np.load(file, allow_pickle=False) as state:
-                self.replay.load(state)
+            with reading(file):
+                self.replay.load(unpack(file))
 
     def _init_callback(self) -> None:
         if isinstance(self.model, OffPolicyAlgorithm) and self.replay is None:

@@ -8,17 +8,20 @@ from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm as Algorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
-from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.utils import get_device, set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from prefrl.control import environments
 from prefrl.control.rollout import Cutter
 from prefrl.control.tasks import preset
 from prefrl.control.vec_env import Recorder
+from prefrl.files import reading
+from prefrl.store import unpack
 from prefrl.types import Array
 
 
@@ -38,8 +41,13 @@ def build(
     settings = {"policy": "MlpPolicy", "seed": seed, "device": device, **chosen.hyper, **hyper}
     try:
         return algo(env=venv, **settings)
-    except TypeError as error:
+    except (TypeError, AssertionError) as error:
         raise ValueError(f"{algo.__name__} does not take these settings: {error}") from error
+
+
+def device(name: str) -> torch.device:
+    """What SB3 makes of `cpu`, `cuda` or `auto`."""
+    return get_device(name)
 
 
 def act_untrained(model: Algorithm, steps: int) -> None:
@@ -80,7 +88,7 @@ def restart(model: Algorithm, cutter: Cutter, seed: int) -> None:
 def save(model: Algorithm, folder: Path) -> None:
     """policy.zip (SB3's own format), counters.json, and the moments of observations, if there are any."""
     model.save(folder / "policy.zip", exclude=_UNSAVED)
-    counters = {name: getattr(model, name) for name in _COUNTERS if hasattr(model, name)}
+    counters = {name: getattr(model, name) for name in _counters(model)}
     episodes = [{key: float(value) for key, value in ep.items()} for ep in model.ep_info_buffer or ()]
     (folder / "counters.json").write_text(json.dumps(counters | {"episodes": episodes}))
     venv = model.get_env()
@@ -92,25 +100,32 @@ def save(model: Algorithm, folder: Path) -> None:
 def load(model: Algorithm, folder: Path) -> None:
     """Takes over what `save` wrote; runs no code of the files'."""
     load_parameters(model, folder / "policy.zip")
-    counters = json.loads((folder / "counters.json").read_text())
-    model.ep_info_buffer = deque(counters.pop("episodes"), maxlen=model._stats_window_size)
+    with reading(file := folder / "counters.json"):
+        counters = json.loads(file.read_text())
+        episodes = [{key: float(value) for key, value in ep.items()} for ep in counters["episodes"]]
+        for name, kind in _counters(model).items():
+            setattr(model, name, kind(counters[name]))
+    model.ep_info_buffer = deque(episodes, maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(maxlen=model._stats_window_size)
-    for name in _COUNTERS:
-        if name in counters:
-            setattr(model, name, counters[name])
     venv = model.get_env()
     if isinstance(venv, VecNormalize):
-        with np.load(folder / "obs_moments.npz", allow_pickle=False) as saved:
-            moments = _moments(venv)
+        with reading(file := folder / "obs_moments.npz"):
+            saved, moments = unpack(file), _moments(venv)
             moments.mean, moments.var, moments.count = saved["mean"], saved["var"], float(saved["count"])
 
 
 def load_parameters(model: Algorithm, file: Path) -> None:
     """Networks, optimizers and single variables of SB3's zip; its pickled settings are left alone."""
-    _, parameters, variables = load_from_zip_file(file, device=model.device, load_data=False)
-    model.set_parameters(parameters, device=model.device)
-    for name, value in (variables or {}).items():
-        recursive_setattr(model, f"{name}.data", value.data)
+    with reading(file):
+        _, parameters, variables = load_from_zip_file(file, device=model.device, load_data=False)
+        model.set_parameters(parameters, device=model.device)
+        for name, value in (variables or {}).items():
+            recursive_setattr(model, f"{name}.data", value.data)
+
+
+def _counters(model: Algorithm) -> dict[str, Callable[[Any], float]]:
+    """What `model` counts, and the type of it."""
+    return {name: kind for name, kind in _COUNTERS.items() if hasattr(model, name)}
 
 
 def _moments(venv: VecNormalize) -> RunningMeanStd:
@@ -124,7 +139,14 @@ def actor(model: Algorithm) -> Callable[[Any], Array]:
     return lambda obs: model.predict(normalise(obs), deterministic=True)[0]
 
 
-__all__ = ["Algorithm", "act_untrained", "actor", "build", "load", "recorded", "restart", "save"]
+__all__ = ["Algorithm", "act_untrained", "actor", "build", "device", "load", "recorded", "restart", "save"]
 
-_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "learning_starts")
+_COUNTERS: Mapping[str, Callable[[Any], float]] = {
+    "num_timesteps": int,
+    "_n_updates": int,
+    "_episode_num": int,
+    "learning_starts": int,
+    "_n_calls": int,  # of DQN, as the next
+    "exploration_rate": float,
+}
 _UNSAVED = ("rollout_buffer_kwargs", "replay_buffer_kwargs", "ep_info_buffer", "ep_success_buffer")

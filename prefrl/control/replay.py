@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -45,10 +46,15 @@ class Replay:
         filled = self.buffer.buffer_size if self.buffer.full else self.buffer.pos
         for start in range(0, filled, CHUNK):
             rows = slice(start, min(start + CHUNK, filled))
-            acts = self.model.policy.unscale_action(self.buffer.actions[rows])
+            acts = self._acts(rows)
             dones = self.buffer.dones[rows].astype(bool)
             steps = Rollout(self.buffer.observations[rows], acts, self.truth[rows], dones)
             self.buffer.rewards[rows] = pay(steps)
+
+    def _acts(self, rows: slice) -> Array:
+        """(rows, envs, *act), as the environment received them: SB3 scales actions and appends an axis to choices."""
+        acts = self.buffer.actions[rows]
+        return self.model.policy.unscale_action(acts) if isinstance(self.model.action_space, Box) else acts[..., 0]
 
     def state(self) -> dict[str, Any]:
         """The filled rows as arrays."""

@@ -1,6 +1,7 @@
 """The environments as the policy sees them: without their reward."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Recorder(VecEnvWrapper):
         self._began = time.time()
 
     def reset(self) -> VecEnvObs:
-        self._obs = self._finite(self.venv.reset(), "observation")
+        self._obs = self._finite(self._watched(self.venv.reset), "observation")
         self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=int)
         self._rows.clear()
         return self._obs.copy()
@@ -46,10 +47,7 @@ class Recorder(VecEnvWrapper):
         self.venv.step_async(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
-        try:
-            obs, truth, dones, infos = self.venv.step_wait()
-        except Exception as error:
-            raise EnvFailure(f"{self.name} raised {error!r} after {self.steps} steps") from error
+        obs, truth, dones, infos = self._watched(self.venv.step_wait)
         self.steps += self.num_envs
         self._rows.append((self._obs, self._acts, self._finite(truth, "reward"), dones))
         self._obs = self._finite(obs, "observation")
@@ -76,6 +74,8 @@ class Recorder(VecEnvWrapper):
                 f"an episode of {self.name} ended after {length} steps instead of {self.horizon}: its length would "
                 "tell the policy about the reward; wrap it in prefrl_envs.FixedHorizon or pass --allow-variable-horizon"
             )
+        if not np.isfinite(info["terminal_observation"]).all():
+            raise self._failure("observation", i)
         info["episode"] = {"r": float(self._returns[i]), "l": length, "t": time.time() - self._began}
         self.episodes.append((self.steps, float(self._returns[i])))
         self._returns[i], self._lengths[i] = 0, 0
@@ -86,7 +86,14 @@ class Recorder(VecEnvWrapper):
             finite = np.isfinite(array.reshape(self.num_envs, -1)).all(1)
             which = np.flatnonzero(~finite).tolist()
             if which:
-                raise EnvFailure(
-                    f"{self.name} gave a {what} that is not finite, in environment {which[0]}, after {self.steps} steps"
-                )
+                raise self._failure(what, which[0])
         return array
+
+    def _failure(self, what: str, i: int) -> EnvFailure:
+        return EnvFailure(f"{self.name} gave a {what} that is not finite, in environment {i}, after {self.steps} steps")
+
+    def _watched(self, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except Exception as error:
+            raise EnvFailure(f"{self.name} raised {error!r} after {self.steps} steps") from error

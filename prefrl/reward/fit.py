@@ -18,14 +18,14 @@ from prefrl.types import Array, Comparison
 class Fit:
     """Adam on the Bradley-Terry loss, each net on its own bootstrap of the comparisons (section 2.2.3)."""
 
-    first_passes: int = 50
+    first_passes: int = 20
     """Passes over the labels of the untrained policy, before training begins."""
-    passes: int = 10
+    passes: int = 2
     """Passes over all comparisons at every later refit; the nets go on from where they were."""
     batch: int = 64
     lr: float = 1e-3
-    l2: float = 1e-4
-    """Where the coefficient of L2 regularisation begins."""
+    l2: float = 1e-2
+    """Where the coefficient of L2 regularisation begins; from 1e-4 it comes too late for the first labels."""
     l2_step: float = 0.01
     """Its relative change per update, towards a validation loss of 1.1 to 1.5 times the training loss."""
     l2_bounds: tuple[float, float] = (1e-6, 1e-1)
@@ -59,7 +59,7 @@ class Fit:
                 optimizer.zero_grad()
                 _loss(ensemble, data, draws, batches).backward()
                 optimizer.step()
-        metrics, ratios = _losses(data.preferences(ensemble), data.mu.numpy(), draws)
+        metrics, ratios = _losses(data.preferences(ensemble), data.mu.cpu().numpy(), draws)
         updates = passes * -(-int((draws > 0).sum(1).max()) // self.batch)
         self._adapt_l2(optimizer, ratios, updates)
         return metrics | {"reward/l2": float(np.mean([group["weight_decay"] for group in optimizer.param_groups]))}
@@ -125,7 +125,7 @@ def _loss(ensemble: Ensemble, data: _Data, draws: Array, batches: Sequence[Array
         if len(rows):
             which = torch.from_numpy(rows)
             loss = bradley_terry(*data.returns(member, which), data.mu[which])
-            total = total + (torch.from_numpy(drawn[rows]) * loss).mean()
+            total = total + (torch.from_numpy(drawn[rows]).to(loss.device) * loss).mean()
     return total
 
 
