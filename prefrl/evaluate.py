@@ -48,7 +48,8 @@ def evaluate(path: Path, episodes: int = 20, best: bool = False, seed: int = 0, 
     pay = None
     if folder.config.reward == "learned":
         ensemble = parts.ensemble()
-        published = Store(folder.path).reward()
+        with Store(folder.path) as store:
+            published = store.reward()
         if published:
             with reading(folder.path / "store.db"):
                 ensemble.from_bytes(published[1], published[0])

@@ -1,8 +1,10 @@
 """Reading files that may be broken, or a stranger's."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class Unreadable(ValueError):
@@ -19,3 +21,9 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:
         words = " ".join(str(error).split()) or "it is not what it should be"
         raise Unreadable(f"{path} cannot be read: {type(error).__name__}: {words}") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds."""
+    with reading(path):
+        return json.loads(path.read_text())

@@ -1,22 +1,25 @@
 """The loop of queries, labels and refits, and the driver that runs it in turn with the policy."""
 
+import json
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
+from prefrl.files import read_json, reading
 from prefrl.oracles import observe
 from prefrl.reward import diagnostics
 from prefrl.reward.ensemble import Ensemble, stack
 from prefrl.reward.fit import Fit
 from prefrl.reward.loss import preference
 from prefrl.reward.true import TrueReward
-from prefrl.store import Store
-from prefrl.types import Array, Comparison, Label, Oracle, Query, Schedule, Segment, Select
+from prefrl.store import Store, unpack
+from prefrl.types import Comparison, Label, Oracle, Query, Schedule, Segment, Select
 
 RECENT_STEPS = 30_000
 """Steps of the policy that are asked about, and on which rewards are normalised: a few rollouts of the newest."""
@@ -40,16 +43,18 @@ class Recent:
     def blind(self) -> list[Segment]:
         return [segment.blind() for segment in self.segments]
 
-    def state(self) -> dict[str, Any]:
+    def save(self, file: Path) -> None:
         obs, acts = stack(self.segments)
         steps = np.array([segment.step for segment in self.segments])
         truth = np.stack([segment.truth for segment in self.segments if segment.truth is not None])
-        return {"obs": obs, "acts": acts, "truth": truth, "step": steps}
+        np.savez(file, obs=obs, acts=acts, truth=truth, step=steps)
 
-    def load(self, state: dict[str, Array]) -> None:
-        rows = zip(state["obs"], state["acts"], state["truth"], state["step"], strict=True)
-        self.segments.clear()
-        self.add(Segment(obs, acts, truth, step=int(step)) for obs, acts, truth, step in rows)
+    def load(self, file: Path) -> None:
+        with reading(file):
+            state = unpack(file)
+            rows = zip(state["obs"], state["acts"], state["truth"], state["step"], strict=True)
+            self.segments.clear()
+            self.add(Segment(obs, acts, truth, step=int(step)) for obs, acts, truth, step in rows)
 
 
 @dataclass
@@ -244,8 +249,19 @@ class Lockstep:
     def version(self) -> int:
         return self.learner.ensemble.version
 
-    def resume(self, step: int) -> None:
+    def save(self, folder: Path) -> None:
+        """What `load` needs: the learner, the recent segments, the time spent."""
+        self.recent.save(folder / "recent.npz")
+        save_file(self.learner.state(), folder / "learner.safetensors")
+        (folder / "driver.json").write_text(json.dumps({"seconds": self.seconds}))
+
+    def load(self, folder: Path, step: int) -> None:
         """Goes on after `step`: oracles with a memory see again what they have answered."""
+        self.recent.load(folder / "recent.npz")
+        with reading(file := folder / "learner.safetensors"):
+            self.learner.load(load_file(file), upto=step)
+        with reading(file := folder / "driver.json"):
+            self.seconds = float(read_json(file)["seconds"])
         self.turns.skip_to(step)
         store = self.learner.store
         for query in store.queries(upto=step) if hasattr(self.oracle, "observe") else ():
@@ -272,5 +288,15 @@ class Baseline:
     def version(self) -> int:
         return self.reward.version
 
-    def resume(self, step: int) -> None:
+    def save(self, folder: Path) -> None:
+        self.recent.save(folder / "recent.npz")
+        (folder / "driver.json").write_text(json.dumps(asdict(self.reward)))
+
+    def load(self, folder: Path, step: int) -> None:
+        """Goes on after `step`."""
+        self.recent.load(folder / "recent.npz")
+        with reading(file := folder / "driver.json"):
+            saved = read_json(file)
+            for moment in fields(self.reward):
+                setattr(self.reward, moment.name, type(getattr(self.reward, moment.name))(saved[moment.name]))
         self.turns.skip_to(step)

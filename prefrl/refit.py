@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from prefrl.files import reading
+from prefrl.files import read_json, reading
 from prefrl.loop import Learner
 from prefrl.parts import find_fit, find_net
 from prefrl.queries import Uniform
 from prefrl.reward.ensemble import Ensemble
-from prefrl.runs import RunFolder, read_json
+from prefrl.runs import RunFolder
 from prefrl.schedules import Upfront
 from prefrl.store import Store
 

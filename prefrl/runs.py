@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from prefrl.files import reading
+from prefrl.files import read_json, reading
 from prefrl.names import unknown
 
 
@@ -136,7 +136,7 @@ class RunFolder:
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
         found = (self.path / "checkpoints").glob("step_*")
-        return sorted((p for p in found if p.name[5:].isdigit()), key=lambda p: int(p.name[5:]))
+        return sorted((path for path in found if path.name[5:].isdigit()), key=step_of)
 
     def checkpoint(self, best: bool = False) -> Path:
         """The newest checkpoint, or the one with the best training return."""
@@ -145,8 +145,8 @@ class RunFolder:
             raise ValueError(f"{self.path} has no checkpoint yet")
         if not best:
             return found[-1]
-        with reading(file := found[-1] / "state.json"):
-            step = int(read_json(file)["best"][0])
+        with reading(file := found[-1] / "history.json"):
+            step = int(read_json(file)["best_step"])
         return self.path / "checkpoints" / f"step_{step}" if step else found[-1]
 
     @contextmanager
@@ -166,7 +166,7 @@ class RunFolder:
     def prune(self, keep: set[int], newest: int = 2) -> None:
         """Removes all checkpoints but the `newest` and those of the steps in `keep`."""
         for path in self.checkpoints()[:-newest]:
-            if int(path.name[5:]) not in keep:
+            if step_of(path) not in keep:
                 shutil.rmtree(path)
 
     def forget_metrics_after(self, step: int) -> None:
@@ -184,16 +184,15 @@ class RunFolder:
             return [json.loads(line) for line in lines[:-1]]  # what follows the last newline was cut off by a kill
 
 
+def step_of(checkpoint: Path) -> int:
+    """Steps that the policy had taken."""
+    return int(checkpoint.name.removeprefix("step_"))
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
-
-
-def read_json(file: Path) -> Any:
-    """What a JSON file holds."""
-    with reading(file):
-        return json.loads(file.read_text())
 
 
 def read_settings(file: Path) -> dict[str, Any]:

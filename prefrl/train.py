@@ -2,14 +2,12 @@
 
 import json
 import sys
-import time
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
 from prefrl.control import policy
 from prefrl.control.callback import EverySteps, PreferenceCallback
@@ -18,12 +16,12 @@ from prefrl.control.policy import Algorithm
 from prefrl.control.rollout import Cutter, Pay, learned, true
 from prefrl.control.vec_env import Recorder
 from prefrl.evaluate import measure
-from prefrl.files import reading
+from prefrl.history import History
 from prefrl.loop import RECENT_STEPS, Baseline, Learner, Lockstep, Recent, Turns
 from prefrl.parts import Parts
 from prefrl.reward.true import TrueReward
-from prefrl.runs import RunConfig, RunFolder, free_folder, read_json
-from prefrl.store import Store, unpack
+from prefrl.runs import RunConfig, RunFolder, free_folder, step_of
+from prefrl.store import Store
 
 NEVER = sys.maxsize
 """Rollouts between logs of SB3's own: we log by steps, so that a resumed run logs at the same ones."""
@@ -52,10 +50,10 @@ def train(
         tracker.init(
             project="prefrl", name=folder.path.name, dir=folder.path, config=asdict(config), sync_tensorboard=True
         )
-    run = _Run(parts, folder, recorder, model)
-    run.begin()
-    run.finish(progress)
-    return run.folder
+    with closing(_Run(parts, folder, recorder, model)) as run:
+        run.begin()
+        run.finish(progress)
+    return folder
 
 
 def resume(path: Path, *, progress: bool = False, **objects: Any) -> RunFolder:
@@ -66,37 +64,30 @@ def resume(path: Path, *, progress: bool = False, **objects: Any) -> RunFolder:
     parts = Parts.of(folder.config, **objects)
     torch.set_num_threads(1)
     recorder = parts.recorder()
-    run = _Run(parts, folder, recorder, parts.model(recorder))
+    model = parts.model(recorder)
     checkpoints = folder.checkpoints()
-    if checkpoints:
-        run.go_on(checkpoints[-1])
-    else:
-        folder.forget_metrics_after(-1)
-        run.begin()
-    run.finish(progress)
+    folder.forget_metrics_after(step_of(checkpoints[-1]) if checkpoints else -1)  # they will be logged again
+    with closing(_Run(parts, folder, recorder, model)) as run:
+        if checkpoints:
+            run.go_on(checkpoints[-1])
+        else:
+            run.begin()
+        run.finish(progress)
     return folder
 
 
 @dataclass
 class _Run:
-    """The live objects of a run, and what must survive it being killed."""
+    """The live objects of a run."""
 
     parts: Parts
     folder: RunFolder
     recorder: Recorder
     model: Algorithm
-    seconds: float = 0.0
-    """Wall time of earlier sessions."""
-    best: tuple[int, float] = (0, -np.inf)
-    """Step and mean training return of the best checkpoint."""
-    untrained_return: float = 0.0
-    returns: list[tuple[int, float]] = field(default_factory=list)
-    """(step, true return) of every whole episode."""
+    history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
-        self.began = time.perf_counter()
         config, facts = self.parts.config, self.parts.facts
-        self.cutter = Cutter(facts.segment_length, facts.horizon)
         recent = Recent(max(RECENT_STEPS // facts.segment_length, 2))
         turns = Turns(config.turns, config.total_timesteps)
         self.store = Store(self.folder.path)
@@ -107,6 +98,8 @@ class _Run:
         else:
             self.driver = Lockstep(self._learner(), self.parts.oracle, recent, turns)
             self.pay = learned(self.driver.learner.ensemble)
+        self.model.set_logger(run_logger(self.folder.metrics, self.folder.path / "tb"))
+        self.cutter = Cutter(facts.segment_length, facts.horizon)
         self.callback = PreferenceCallback(self.recorder, self.pay, self.cutter, self.driver)
 
     def _learner(self) -> Learner:
@@ -120,41 +113,29 @@ class _Run:
             parts.schedule,
             parts.fit,
             config.seed,
-            config.select,
+            why=config.select,
         )
 
     def begin(self) -> None:
         """Asks about the untrained policy before it learns anything."""
         config, facts = self.parts.config, self.parts.facts
         self.folder.write("spaces.json", json.dumps(self.parts.spaces()) + "\n")
-        self._log()
         policy.restart(self.model, self.cutter, config.seed)
         policy.act_untrained(self.model, self.parts.untrained_steps)
         rollout, step = self.recorder.take(), self.model.num_timesteps
-        self.untrained_return = float(rollout.truth.mean()) * facts.horizon
+        self.history.untrained_return = float(rollout.truth.mean()) * facts.horizon
         for name, value in self.driver(self.cutter(rollout, step), step).items():
             self.model.logger.record(name, value)
         self.model.logger.record("time/total_timesteps", step)
         self.model.logger.dump(step)
 
     def go_on(self, checkpoint: Path) -> None:
-        """Takes over a checkpoint; what was logged after it will be logged again."""
+        """Takes over a checkpoint."""
         policy.load(self.model, checkpoint)
-        step = self.model.num_timesteps
-        self.folder.forget_metrics_after(step)
-        self._log()
-        with reading(file := checkpoint / "recent.npz"):
-            self.driver.recent.load(unpack(file))
-        if isinstance(self.driver, Lockstep):
-            with reading(file := checkpoint / "learner.safetensors"):
-                self.driver.learner.load(load_file(file), upto=step)
-        self.driver.resume(step)
+        step = self.recorder.steps = self.model.num_timesteps
+        self.driver.load(checkpoint, step)
         self.callback.load_replay(self.model, checkpoint / "replay.npz")
-        with reading(file := checkpoint / "state.json"):
-            self._take_over(read_json(file))
-        self.recorder.steps = step
-        with reading(file := checkpoint / "returns.npz"):
-            self.returns = [(int(at), total) for at, total in unpack(file)["returns"].tolist()]
+        self.history.load(checkpoint)
 
     def finish(self, progress: bool) -> None:
         """Trains to the end, evaluates, and writes what the run came to."""
@@ -172,8 +153,11 @@ class _Run:
             self.save()
         self._summarise()
 
-    def _log(self) -> None:
-        self.model.set_logger(run_logger(self.folder.metrics, self.folder.path / "tb"))
+    def close(self) -> None:
+        """Ends files, connections and environments."""
+        self.model.logger.close()
+        self.store.close()
+        self.recorder.close()
 
     def _dump(self) -> None:
         if self.model.logger.name_to_value:
@@ -187,46 +171,19 @@ class _Run:
     def save(self) -> None:
         """A checkpoint: everything that `go_on` needs, in formats that run no code."""
         step = self.model.num_timesteps
-        fresh = self.recorder.take_episodes()
-        self.returns += fresh
-        if fresh:
-            self.best = max(self.best, (step, float(np.mean([total for _, total in fresh]))), key=lambda best: best[1])
+        self.history.add(self.recorder.take_episodes(), step)
         with self.folder.new_checkpoint(step) as half:
             policy.save(self.model, half)
+            self.driver.save(half)
             self.callback.save_replay(half / "replay.npz")
-            np.savez(half / "recent.npz", **self.driver.recent.state())
-            np.savez(half / "returns.npz", returns=np.array(self.returns).reshape(-1, 2))
-            if isinstance(self.driver, Lockstep):
-                save_file(self.driver.learner.state(), half / "learner.safetensors")
-            (half / "state.json").write_text(json.dumps(self._state()))
-        self.folder.prune(keep={self.best[0]})
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "seconds": self._wall(),
-            "reward_seconds": self.driver.seconds,
-            "untrained_return": self.untrained_return,
-            "best": self.best,
-            "true_reward": vars(self.driver.reward) if isinstance(self.driver, Baseline) else None,
-        }
-
-    def _take_over(self, state: dict[str, Any]) -> None:
-        self.seconds, self.driver.seconds = float(state["seconds"]), float(state["reward_seconds"])
-        step, best = state["best"]
-        self.untrained_return, self.best = float(state["untrained_return"]), (int(step), float(best))
-        if isinstance(self.driver, Baseline):
-            moments = vars(self.driver.reward)
-            moments.update({name: type(value)(state["true_reward"][name]) for name, value in moments.items()})
-
-    def _wall(self) -> float:
-        return self.seconds + time.perf_counter() - self.began
+            self.history.save(half)
+        self.folder.prune(keep={self.history.best_step})
 
     def _summarise(self) -> None:
-        config, steps = self.parts.config, self.model.num_timesteps
-        wall = self._wall()
+        config, history, steps = self.parts.config, self.history, self.model.num_timesteps
+        wall = history.wall_seconds()
         pay = self.pay if config.reward == "learned" else None
         evaluation = measure(self.model, self.parts, pay, config.eval_episodes, config.seed)
-        last = [total for at, total in self.returns if at > (1 - LAST) * steps]
         counts = self.store.counts()
         summary = {
             "env": config.env,
@@ -237,10 +194,10 @@ class _Run:
             "labels": counts.labelled,
             "skipped": counts.skipped,
             "reward_version": self.driver.version,
-            "train_return_mean": float(np.mean(last)) if last else None,
-            "untrained_return": self.untrained_return,
-            "best_step": self.best[0],
-            "best_return": self.best[1] if self.best[0] else None,
+            "train_return_mean": history.mean_since((1 - LAST) * steps),
+            "untrained_return": history.untrained_return,
+            "best_step": history.best_step,
+            "best_return": history.best_return if history.best_step else None,
             "eval_return_mean": float(evaluation.returns.mean()),
             "eval_return_std": float(evaluation.returns.std()),
             "pearson": evaluation.pearson,

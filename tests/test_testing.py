@@ -219,7 +219,7 @@ class Convolution(nn.Module):
         (MLP, {}),
         (MLP, {"obs_shape": (8, 8, 4), "act_shape": (6,)}),
         (Convolution, {"obs_shape": (8, 8, 4), "act_shape": (6,)}),
-        (lambda obs_shape, act_shape: MLP(obs_shape, act_shape, width=1), {"act_shape": ()}),
+        (lambda obs_shape, act_shape: MLP(obs_shape, act_shape, width=1), {}),
     ],
 )
 def test_nets_keep_their_contract(net, shapes):

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from imitation.algorithms import preference_comparisons as pc
-from imitation.rewards.reward_nets import AddSTDRewardWrapper, BasicRewardNet, NormalizedRewardNet, RewardEnsemble
-from imitation.util.networks import RunningNorm
-from imitation.util.util import make_vec_env
+from imitation.algorithms import preference_comparisons as pc  # type: ignore[import-not-found]
+from imitation.rewards import reward_nets as nets  # type: ignore[import-not-found]
+from imitation.util.networks import RunningNorm  # type: ignore[import-not-found]
+from imitation.util.util import make_vec_env  # type: ignore[import-not-found]
 from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -28,18 +28,18 @@ def run(env: str, steps: int, labels: int, segment_length: int, members: int, n_
     phases.watch("asking", pc.RandomFragmenter, "__call__")
     phases.watch("asking", pc.SyntheticGatherer, "__call__")
     phases.watch("fitting", pc.RewardTrainer, "train")
-    phases.watch("collecting, paying", OnPolicyAlgorithm, "collect_rollouts")
-    phases.watch("updating the policy", PPO, "train")
+    phases.watch("collecting", OnPolicyAlgorithm, "collect_rollouts")
+    phases.watch("updating", PPO, "train")
     venv = make_vec_env(env, rng=rng, n_envs=n_envs)
     spaces = venv.observation_space, venv.action_space
-    ensemble = RewardEnsemble(
+    ensemble = nets.RewardEnsemble(
         *spaces,
         [
-            NormalizedRewardNet(BasicRewardNet(*spaces, normalize_input_layer=RunningNorm), RunningNorm)
+            nets.NormalizedRewardNet(nets.BasicRewardNet(*spaces, normalize_input_layer=RunningNorm), RunningNorm)
             for _ in range(members)
         ],
     )
-    reward = AddSTDRewardWrapper(ensemble, default_alpha=0)
+    reward = nets.AddSTDRewardWrapper(ensemble, default_alpha=0)
     agent = PPO("MlpPolicy", venv, n_steps=2048 // n_envs, batch_size=64, n_epochs=10, seed=0, device="cpu")
     trainer = pc.PreferenceComparisons(
         pc.AgentTrainer(agent, reward, venv, rng=rng),
@@ -52,14 +52,7 @@ def run(env: str, steps: int, labels: int, segment_length: int, members: int, n_
     )
     learned = []
     trainer.train(steps, labels, callback=lambda _: learned.append(len(trainer.dataset)))
-    seconds = phases.finish()
-    return {
-        "seconds": sum(seconds.values()),
-        "phases": seconds,
-        "trained": agent.num_timesteps,
-        "stepped": phases.steps,
-        "learned": learned,
-    }
+    return {"seconds": phases.finish(), "steps": phases.steps, "learned": learned}
 
 
 def main() -> None:

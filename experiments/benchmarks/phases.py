@@ -4,7 +4,7 @@ Imports nothing but Python, so that it also runs where another library is measur
 """
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import wraps
 from typing import Any
 
@@ -13,9 +13,9 @@ class Phases:
     """Seconds of every phase; one that begins within another stops the other's clock until it ends."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-        self.steps = 0
-        """Of all environments that were watched."""
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.steps: Counter[str] = Counter()
+        """Steps of environments in every phase."""
         self._open = ["rest"]
         self._since = time.perf_counter()
 
@@ -25,12 +25,12 @@ class Phases:
             setattr(owner, method, self._timed(phase, getattr(owner, method)))
 
     def count(self, vec_env: Any) -> None:
-        """Counts the steps of every environment in vector environments of this class."""
+        """Counts the steps that vector environments of this class take."""
         step = vec_env.step_wait
 
         @wraps(step)
         def counted(venv: Any) -> Any:
-            self.steps += venv.num_envs
+            self.steps[self._open[-1]] += venv.num_envs
             return step(venv)
 
         vec_env.step_wait = counted

@@ -55,8 +55,9 @@ def ours(env: str, seed: int, steps: int) -> Curve:
     episodes = Episodes()
 
     class Watched(PPO):
-        def learn(self, total_timesteps: int, callback: Any = None, **options: Any) -> "Watched":
-            return super().learn(total_timesteps, [*callback, episodes], **options)
+        def learn(self, *args: Any, **options: Any) -> "Watched":
+            steps, callbacks = args
+            return super().learn(steps, [*callbacks, episodes], **options)
 
     with scratch() as folder:
         train(RunConfig(env, total_timesteps=steps, reward="true", seed=seed), Path(folder) / "run", algo=Watched)

@@ -1,6 +1,7 @@
 """The environment's own reward, normalised as the learned one is: the baseline."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,13 +9,14 @@ from prefrl.reward.ensemble import STD
 from prefrl.types import Array, Segment
 
 
+@dataclass
 class TrueReward:
     """(truth - mean) / deviation, times `std`; the moments are those of the current policy's segments."""
 
-    def __init__(self, std: float = STD) -> None:
-        self.std = std
-        self.mean, self.deviation = 0.0, 1.0
-        self.version = 0
+    std: float = STD
+    mean: float = 0.0
+    deviation: float = 1.0
+    version: int = 0
 
     def normalise(self, segments: Sequence[Segment]) -> None:
         truth = np.concatenate([segment.truth for segment in segments if segment.truth is not None])
