@@ -1,5 +1,6 @@
 """How good a trained policy is under the true reward, and how like it the learned one is."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ class Evaluation:
     """True returns of whole episodes, and the correlation of learned with true reward over their steps."""
 
     returns: Array
+    """(episodes,), in the environment's units."""
     pearson: float | None
+    """None for a run on the true reward, or before there is a learned one."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -39,22 +42,31 @@ class Evaluation:
 def evaluate(path: Path, episodes: int = 20, best: bool = False, seed: int = 0, **objects: Any) -> Evaluation:
     """Plays `episodes` with the newest policy of a run, or with its `best`, taking the likeliest actions.
 
-    `objects`: the parts of the run that were given to `train` as Python objects.
+    `objects`: the parts of the run that were given to `train` as Python objects. Raises ValueError for what is no run,
+    or has no checkpoint yet.
     """
     folder = RunFolder.open(path)
+    checkpoint = folder.checkpoint(best)
     parts = Parts.of(folder.config, **objects)
-    model = parts.model(parts.recorder(1))
-    policy.load(model, folder.checkpoint(best))
-    pay = None
-    if folder.config.reward == "learned":
-        ensemble = parts.ensemble()
-        with Store(folder.path) as store:
-            published = store.reward()
-        if published:
-            with reading(folder.path / "store.db"):
-                ensemble.from_bytes(published[1], published[0])
-            pay = learned(ensemble)
-    return measure(model, parts, pay, episodes, seed)
+    with closing(parts.recorder()) as recorder:
+        model = parts.model(recorder)
+        policy.load(model, checkpoint)
+        return measure(model, parts, _newest_reward(folder, parts), episodes, seed)
+
+
+def _newest_reward(folder: RunFolder, parts: Parts) -> Pay | None:
+    """What the store published last; None for a run on the true reward, or before there is one."""
+    if folder.config.reward == "true":
+        return None
+    with Store(folder.path) as store:
+        published = store.reward()
+    if not published:
+        return None
+    version, parameters = published
+    ensemble = parts.ensemble()
+    with reading(folder.path / "store.db"):
+        ensemble.from_bytes(parameters, version)
+    return learned(ensemble)
 
 
 def measure(model: Algorithm, parts: Parts, pay: Pay | None, episodes: int, seed: int) -> Evaluation:

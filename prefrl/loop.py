@@ -32,7 +32,7 @@ ATTEMPTS = 5
 
 
 class Recent:
-    """The newest segments of the policy, with their truth."""
+    """The newest `size` segments of the policy, with their truth: what is asked about and normalised on."""
 
     def __init__(self, size: int) -> None:
         self.segments: deque[Segment] = deque(maxlen=size)
@@ -59,7 +59,10 @@ class Recent:
 
 @dataclass
 class Learner:
-    """Asks what is due, and refits the ensemble to the answers; meets the policy and the oracle only in the store."""
+    """Asks what is due, and refits the ensemble to the answers; meets the policy and the oracle only in the store.
+
+    The second and third process of section 2.2. Steps are environment steps of the policy.
+    """
 
     store: Store
     ensemble: Ensemble
@@ -167,7 +170,10 @@ def _under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 @dataclass
 class Turns:
-    """Says when the next turn is due: at the first step that it is asked about, then `number` times until `total`."""
+    """Says when the next turn is due: at the first step that it is asked about, then `number` times until `total`.
+
+    `total`: environment steps of the run.
+    """
 
     number: int
     total: int
@@ -190,7 +196,11 @@ class Turns:
 
 @dataclass
 class Lockstep:
-    """Asks, answers and refits in turn with the policy: deterministic, for oracles that answer at once."""
+    """Asks, answers and refits in turn with the policy: deterministic, for oracles that answer at once.
+
+    Called with new segments and the policy's steps; gives metrics, none where no turn was due or no label new.
+    Raises ValueError for an answer outside [0, 1].
+    """
 
     learner: Learner
     oracle: Oracle
@@ -219,7 +229,9 @@ class Lockstep:
         answered: dict[Query, Label] = {}
         for attempt in range(ATTEMPTS):
             missing = due - sum(label.preference is not None for label in answered.values())
-            asked = self.learner.ask(segments, missing, step, attempt) if missing > 0 else []
+            if missing <= 0:
+                break
+            asked = self.learner.ask(segments, missing, step, attempt)
             fresh = [query for query in dict.fromkeys(asked) if query not in answered]
             answered |= zip(fresh, self._answer(fresh, step), strict=True)
         return sum(label.preference is None for label in answered.values())

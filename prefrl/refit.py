@@ -17,7 +17,8 @@ from prefrl.store import Store
 def refit(path: Path, fit: str | None = None, seed: int = 0) -> dict[str, float]:
     """Fits a fresh ensemble to all answers in the store and publishes it; what was found.
 
-    The nets are normalised on the newest quarter of the segments that were asked about.
+    The nets are normalised on the newest quarter of the segments that were asked about. `fit`: settings in place of the
+    run's, as in `fit(first_passes=100)`. Raises ValueError for what is no run, or has no labels.
     """
     folder = RunFolder.open(path)
     config = folder.config

@@ -25,7 +25,11 @@ def option(default: Any, help: str) -> Any:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run. Names of components are read by `prefrl.names.resolve`."""
+    """Everything that decides a run; a value that cannot be raises ValueError.
+
+    Steps are those of all environments together. Components are names, looked up when training begins: built-in ones
+    as in `mistaken(synthetic, chance=0.2)`, others as `module:name`.
+    """
 
     env: str = field(metadata={"help": "Gymnasium id; module:Id-v0 imports the module first"})
     algo: str = option("ppo", "ppo, a2c, trpo, sac, or module:Class of Stable-Baselines3's kind")

@@ -1,9 +1,7 @@
 """The record of a run: four tables that only grow, and the arrays of segments in files beside them."""
 
 import math
-import operator
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,107 +13,16 @@ from typing import IO, Any, NamedTuple, Self
 from uuid import uuid4
 
 import numpy as np
-from sqlalchemy import (
-    URL,
-    BigInteger,
-    Column,
-    ColumnElement,
-    Connection,
-    Dialect,
-    Double,
-    Engine,
-    ForeignKey,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Row,
-    Select,
-    Table,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-    create_engine,
-    event,
-    func,
-    insert,
-    inspect,
-    select,
-    true,
-    tuple_,
-)
+from sqlalchemy import ColumnElement, Row, Select, Table, func, select, true
 
 from prefrl.files import reading
+from prefrl.tables import find, labels, opened, put, queries, rewards, segments, sqlite_file, writing
 from prefrl.types import Array, Comparison, Label, Query, Segment
 
-SCHEMA = 1
-"""Version of the tables; a store made with another is refused."""
 SYNCS = 16
 """Files synced at once: a file system commits them together, in a tenth of the time that one by one takes."""
-PATIENCE = 60.0
-"""Seconds to wait for other writers of one SQLite file; sixteen of them wait 6 s at worst."""
-BATCH = 10_000
-"""Keys looked up by one statement: three columns each stay below SQLite's 32,766 parameters."""
 HELD = 1_000
 """Segments kept in memory after they were read: an oracle reads those that the next fit reads again."""
-LOCK = {
-    "sqlite": "begin immediate",
-    "postgresql": f"select pg_advisory_xact_lock({int.from_bytes(b'prefrl', 'big')})",
-}
-"""What keeps other writers out until the transaction ends."""
-
-
-class Int(TypeDecorator[int]):
-    """Integers, also NumPy's, of which SQLite's driver would keep the bytes."""
-
-    impl = BigInteger().with_variant(Integer, "sqlite")  # there, only INTEGER PRIMARY KEY numbers its rows
-    cache_ok = True
-
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
-        return None if value is None else operator.index(value)
-
-
-Key = tuple[Any, ...]
-tables = MetaData()
-mark = Table("prefrl", tables, Column("schema", Int, primary_key=True))
-segments = Table(
-    "segments",
-    tables,
-    Column("id", Int, primary_key=True),
-    Column("digest", Text, nullable=False, unique=True),
-    Column("media", Text),
-    Column("step", Int, nullable=False),
-)
-queries = Table(
-    "queries",
-    tables,
-    Column("id", Int, primary_key=True),
-    Column("left", ForeignKey(segments.c.id), nullable=False),
-    Column("right", ForeignKey(segments.c.id), nullable=False),
-    Column("step", Int, nullable=False),
-    Column("why", Text, nullable=False),
-    UniqueConstraint("left", "right", "step"),
-)
-labels = Table(
-    "labels",
-    tables,
-    Column("id", Int, primary_key=True),
-    Column("key", Text, nullable=False, unique=True),
-    Column("query", ForeignKey(queries.c.id), nullable=False, index=True),
-    Column("preference", Double),
-    Column("labeller", Text, nullable=False),
-    Column("seconds", Double, nullable=False),
-    Column("at", Double, nullable=False),
-)
-rewards = Table(
-    "rewards",
-    tables,
-    Column("id", Int, primary_key=True),
-    Column("step", Int, nullable=False),
-    Column("labels", Int, nullable=False),
-    Column("digest", Text, nullable=False),
-    Column("parameters", LargeBinary, nullable=False),
-    UniqueConstraint("step", "digest"),
-)
 
 
 @dataclass(frozen=True)
@@ -150,12 +57,15 @@ class Store:
     Rows are inserted, never changed, and what is written twice is there once: a run that was killed and repeats its
     last steps finds its rows with the ids they had. Any number of processes and threads may work on one folder, each
     process with a Store of its own. Tables are in `folder/store.db` unless `url` names a PostgreSQL database.
+
+    Raises ValueError for a file or database that is no store of this version, for rows that name others which are not
+    there, and for impossible labels. `upto`: only what was asked until the policy had taken so many steps.
     """
 
     def __init__(self, folder: Path, url: str | None = None) -> None:
         self.folder, self.url = Path(folder), url
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._engine = _open(url or _sqlite(self.folder / "store.db"))
+        self._engine = opened(url or sqlite_file(self.folder / "store.db"))
         self._files = self.folder / "segments"
         self._files.mkdir(exist_ok=True)
         self._read = lru_cache(HELD)(self._read_file)
@@ -176,8 +86,8 @@ class Store:
         media = [None if s.media is None else _text("media", s.media) for s in new]
         self._write(dict(zip(names, new, strict=True)))
         rows = [{"digest": n, "media": m, "step": s.step} for n, m, s in zip(names, media, new, strict=True)]
-        with _writing(self._engine) as connection:
-            found = _put(connection, segments, ["digest"], rows)
+        with writing(self._engine) as connection:
+            found = put(connection, segments, ["digest"], rows)
         return [replace(s, id=row.id, media=row.media, step=row.step) for s, row in zip(new, found, strict=True)]
 
     def ask(self, new: Iterable[Query]) -> list[Query]:
@@ -185,16 +95,16 @@ class Store:
         new = list(new)
         self._by_id(segments, (id for query in new for id in (query.left, query.right)))
         rows = [{"left": q.left, "right": q.right, "step": q.step, "why": _text("why", q.why)} for q in new]
-        with _writing(self._engine) as connection:
-            return [Query(**row._asdict()) for row in _put(connection, queries, ["left", "right", "step"], rows)]
+        with writing(self._engine) as connection:
+            return [Query(**row._asdict()) for row in put(connection, queries, ["left", "right", "step"], rows)]
 
     def answer(self, new: Iterable[Label]) -> list[Label]:
         """The labels with their ids and keys: all of them are kept, or none; the same key twice is one label."""
         new = [checked(label) for label in new]
         self._by_id(queries, (label.query for label in new))
-        with _writing(self._engine) as connection:
+        with writing(self._engine) as connection:
             rows = [{name: value for name, value in vars(label).items() if name != "id"} for label in new]
-            found = [Label(**row._asdict()) for row in _put(connection, labels, ["key"], rows)]
+            found = [Label(**row._asdict()) for row in put(connection, labels, ["key"], rows)]
             for label, kept in zip(new, found, strict=True):
                 if replace(label, id=kept.id, seconds=kept.seconds, at=kept.at) != kept:
                     raise ValueError(f"key {kept.key!r} belongs to another answer: give every label a key of its own")
@@ -203,8 +113,8 @@ class Store:
     def publish(self, parameters: bytes, *, step: int, labels: int) -> int:
         """The version of this reward, from 1 on; the same parameters at the same step are one version."""
         row = {"step": step, "labels": labels, "digest": sha256(parameters).hexdigest(), "parameters": parameters}
-        with _writing(self._engine) as connection:
-            version: int = _put(connection, rewards, ["step", "digest"], [row])[0].id
+        with writing(self._engine) as connection:
+            version: int = put(connection, rewards, ["step", "digest"], [row])[0].id
         return version
 
     def segment(self, id: int) -> Segment:
@@ -270,7 +180,7 @@ class Store:
     def _by_id(self, table: Table, ids: Iterable[int]) -> dict[int, Row[Any]]:
         ids = {int(i) for i in ids}
         with self._engine.connect() as connection:
-            rows = _find(connection, table, ["id"], [(i,) for i in ids if abs(i) < 2**63])  # what a column can hold
+            rows = find(connection, table, ["id"], [(i,) for i in ids if abs(i) < 2**63])  # what a column can hold
         found = {row.id: row for row in rows.values()}
         if unknown := ids - found.keys():
             raise ValueError(f"no row {min(unknown)} in {table.name} of {self.folder}: use the ids that the store gave")
@@ -369,80 +279,6 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sqlite(path: Path) -> URL:
-    if path.exists():
-        with path.open("rb") as file:
-            if file.read(16) not in (b"", b"SQLite format 3\0"):
-                raise ValueError(f"{path} is not a prefrl store: choose another folder")
-    return URL.create("sqlite", database=str(path))
-
-
-def _open(url: str | URL) -> Engine:
-    """An engine on a store, made if the database is empty; `prefrl.schema` says which version it has."""
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _pragmas)
-    try:
-        if not inspect(engine).get_table_names():
-            with _writing(engine) as connection:
-                if not inspect(connection).get_table_names():  # another process may have been faster
-                    tables.create_all(connection)
-                    connection.execute(insert(mark).values(schema=SCHEMA))
-        if not inspect(engine).has_table(mark.name):
-            raise ValueError(f"{engine.url} is not a prefrl store: choose another, or an empty database")
-        with engine.connect() as connection:
-            found = connection.scalar(select(func.max(mark.c.schema)))
-        if found != SCHEMA:
-            raise ValueError(f"{engine.url} is a store of version {found}, this is a prefrl for version {SCHEMA}")
-    except BaseException:
-        engine.dispose()
-        raise
-    return engine
-
-
-def _pragmas(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # `_writing` begins transactions, not the driver
-    # before 3.51.3, a write-ahead log that is reset at the wrong moment loses commits
-    journal = "wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "delete"
-    for pragma in (
-        f"busy_timeout = {PATIENCE * 1000:.0f}",
-        f"journal_mode = {journal}",
-        "synchronous = full",
-        "foreign_keys = on",
-    ):
-        connection.execute(f"pragma {pragma}")
-
-
-@contextmanager
-def _writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that no other writer overlaps, so that who reads ids in their order misses none."""
-    with engine.begin() as connection:
-        connection.exec_driver_sql(LOCK[engine.dialect.name])
-        yield connection
-
-
-def _put(connection: Connection, table: Table, unique: list[str], rows: list[dict[str, Any]]) -> list[Row[Any]]:
-    """The rows of the table that equal `rows` in their `unique` columns, those it lacks inserted first."""
-    keys = [tuple(row[name] for name in unique) for row in rows]
-    found = _find(connection, table, unique, keys)
-    missing = {key: row for key, row in zip(reversed(keys), reversed(rows), strict=True) if key not in found}
-    if missing:
-        connection.execute(insert(table), [missing[key] for key in dict.fromkeys(keys) if key in missing])
-        found |= _find(connection, table, unique, list(missing))
-    return [found[key] for key in keys]
-
-
-def _find(connection: Connection, table: Table, unique: list[str], keys: list[Key]) -> dict[Key, Row[Any]]:
-    """The rows with these values in the `unique` columns; large columns are left where they are."""
-    small = [column for column in table.c if not isinstance(column.type, LargeBinary)]
-    columns = tuple_(*(table.c[name] for name in unique))
-    found = {}
-    for start in range(0, len(keys), BATCH):
-        for row in connection.execute(select(*small).where(columns.in_(keys[start : start + BATCH]))):
-            found[tuple(row._mapping[name] for name in unique)] = row
-    return found
 
 
 def _by(table: Table, upto: int | None) -> ColumnElement[bool]:

@@ -33,7 +33,7 @@ LAST = 0.1
 def train(
     config: RunConfig, out: Path | None = None, *, progress: bool = False, track: bool = False, **objects: Any
 ) -> RunFolder:
-    """Runs `config` in the new folder `out`, to its end.
+    """Runs `config` in the new folder `out` (made up under `runs/` if not given), to its end; gives the folder.
 
     `objects`: any of algo, oracle, select, schedule, fit, net as Python objects, in place of the name in `config`.
 
@@ -57,7 +57,10 @@ def train(
 
 
 def resume(path: Path, *, progress: bool = False, **objects: Any) -> RunFolder:
-    """Goes on with a run from its last whole checkpoint; from its beginning if it has none. `objects` as in `train`."""
+    """Goes on with a run from its last whole checkpoint; from its beginning if it has none. `objects` as in `train`.
+
+    On the same machine it ends as if it had not been cut off. Raises ValueError for what is no run, or is finished.
+    """
     folder = RunFolder.open(path)
     if folder.summary is not None:
         raise ValueError(f"{path} is finished: see {path}/summary.json")
@@ -140,9 +143,9 @@ class _Run:
     def finish(self, progress: bool) -> None:
         """Trains to the end, evaluates, and writes what the run came to."""
         config = self.parts.config
-        policy.restart(self.model, self.cutter, config.seed)
         left = config.total_timesteps - self.model.num_timesteps
         if left > 0:
+            policy.restart(self.model, self.cutter, config.seed)
             callbacks = [
                 EverySteps(self.driver.turns.every, self._dump),
                 EverySteps(config.checkpoint_every, self._checkpoint),

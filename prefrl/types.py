@@ -14,8 +14,10 @@ Array = NDArray[Any]
 class Segment:
     """A few consecutive steps of one episode: what a preference is about (Christiano et al. 2017, section 2.1)."""
 
-    obs: Array  # (T, *obs)
-    acts: Array  # (T, *act), as the environment received them
+    obs: Array
+    """What was observed before each step, (T, *obs)."""
+    acts: Array
+    """What was done in it, as the environment received it, (T, *act)."""
     truth: Array | None = None
     """The hidden reward of each step, (T,): for oracles and evaluation only."""
     media: str | None = None
@@ -23,7 +25,7 @@ class Segment:
     id: int = 0
     """Row in the store; 0 until recorded."""
     step: int = 0
-    """Environment steps that the policy had taken when the segment ended."""
+    """Environment steps that the policy had taken when the segment was cut."""
 
     def __len__(self) -> int:
         return len(self.acts)
@@ -35,11 +37,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class Query:
-    """A question: which of two segments is better?"""
+    """A question: which of two segments is better (section 2.2.2)?"""
 
     left: int
+    """Row of a segment, as the next."""
     right: int
     id: int = 0
+    """Row in the store; 0 until asked."""
     step: int = 0
     """Environment steps of the policy when the question was asked."""
     why: str = ""
@@ -51,6 +55,7 @@ class Label:
     """An answer. A later label of the same labeller to the same query supersedes it."""
 
     query: int
+    """Row of the query."""
     preference: float | None
     """Chance that left is better, in [0, 1]; None: cannot tell."""
     labeller: str
@@ -66,7 +71,7 @@ class Label:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A label with its segments, without their truth: what fitting sees."""
+    """A label with its segments, without their truth: what fitting sees (the paper's triple, section 2.2.2)."""
 
     left: Segment
     right: Segment

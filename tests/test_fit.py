@@ -283,10 +283,12 @@ def test_l2_keeps_its_bounds(asked, passes, end):
 
 
 def test_every_member_has_an_l2_of_its_own():
+    """Two learn by heart; what the third holds out happens to be like what it drew."""
     ensemble, fit = make(width=32), Fit(lr=1e-2)
     optimizer = fit.optimizer(ensemble)
-    fit(ensemble, optimizer, coin(comparisons(60)), 8, np.random.default_rng(0))
-    assert len({group["weight_decay"] for group in optimizer.param_groups}) > 1
+    fit(ensemble, optimizer, coin(comparisons(20)), 6, np.random.default_rng(0))
+    first, second, third = (group["weight_decay"] for group in optimizer.param_groups)
+    assert first == second > fit.l2 > third
 
 
 # inputs

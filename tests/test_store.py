@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import Engine, event
 
 import prefrl.store
+import prefrl.tables
 from prefrl.store import Counts, Store, Version
 from prefrl.types import Comparison, Label, Query, Segment
 
@@ -201,7 +202,7 @@ def test_a_kill_before_the_row_leaves_a_file_that_is_used_later(store, tmp_path,
     def die(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prefrl.store, "_put", die)
+    monkeypatch.setattr(prefrl.store, "put", die)
     with pytest.raises(KeyboardInterrupt):
         store.record([segment()])
     monkeypatch.undo()
@@ -294,7 +295,7 @@ def test_a_foreign_database_is_no_store(tmp_path):
 
 def test_a_store_of_another_version_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(prefrl.store, "SCHEMA", 2)
+        patch.setattr(prefrl.tables, "SCHEMA", 2)
         Store(tmp_path).close()
     with pytest.raises(ValueError, match="version 2"):
         Store(tmp_path)

@@ -10,7 +10,7 @@ from stable_baselines3 import A2C
 from prefrl.control.vec_env import EnvFailure
 from prefrl.queries import Uniform
 from prefrl.reward.fit import Fit
-from prefrl.schedules import Constant
+from prefrl.schedules import Upfront
 from prefrl.train import resume, train
 from tests.tiny_runs import (
     DOT,
@@ -28,8 +28,8 @@ from tests.tiny_runs import (
 )
 
 LEARNS = {
-    "total_timesteps": 5_000,
-    "labels": 50,
+    "total_timesteps": 2_000,
+    "labels": 40,
     "hyper": PPO | {"learning_rate": 0.01},
     "fit": "fit(passes=5, first_passes=30)",
 }
@@ -90,7 +90,7 @@ def test_the_baseline_begins_as_the_learned_run_does_and_takes_the_same_steps(le
 
 
 def test_every_label_of_the_budget_is_asked(learned):
-    assert learned.summary["labels"] == len(rows(learned.path)) == 50
+    assert learned.summary["labels"] == len(rows(learned.path)) == 40
 
 
 def test_the_summary_holds_what_the_plan_promises(learned, baseline):
@@ -121,7 +121,7 @@ def test_the_folder_repeats_the_configuration(first):
 
 def test_metrics_are_logged_at_every_turn(first):
     versions = [line["reward/version"] for line in first.read_metrics() if "reward/version" in line]
-    assert versions == [1, 2, 3, 4, 5, 6, 7]  # of the untrained policy, and of six turns
+    assert versions == [1, 2, 3, 4, 5]  # of the untrained policy, and of four turns
 
 
 def test_metrics_speak_of_policy_reward_and_labels(first):
@@ -153,13 +153,13 @@ def constants(folder):
 
 
 def test_parts_are_given_as_objects(tmp_path):
-    parts = {"oracle": likes_left, "select": Uniform(), "schedule": Constant(0.5), "fit": Fit(2, 2), "net": Linear}
+    parts = {"oracle": likes_left, "select": Uniform(), "schedule": Upfront(), "fit": Fit(2, 2), "net": Linear}
     folder = train(tiny(hyper={"n_steps": 32}), tmp_path / "run", algo=A2C, **parts)
     assert {name for name in parameters(folder) if name.startswith("ensemble.members.0")} == {
         "ensemble.members.0.weights.weight",
         "ensemble.members.0.weights.bias",
     }
-    assert len([step for *_, step in rows(folder.path) if step == rows(folder.path)[0][-1]]) == 12
+    assert len({step for *_, step in rows(folder.path)}) == 1  # everything was asked upfront
 
 
 def test_objects_and_their_names_give_the_same_run(tmp_path):
@@ -198,7 +198,7 @@ def test_an_algorithm_of_the_user_is_paid_the_learned_reward(algo, env, hyper, t
 
 
 def test_an_oracle_that_never_tells_ends_the_run_without_a_reward(tmp_path):
-    folder = train(tiny(labels=4), tmp_path / "run", oracle=never_tells)
+    folder = train(tiny(labels=4, turns=2), tmp_path / "run", oracle=never_tells)
     assert (folder.summary["labels"], folder.summary["reward_version"]) == (0, 0)
     assert folder.summary["skipped"] == len(rows(folder.path)) > 4
     assert folder.summary["pearson"] == 0
@@ -213,7 +213,7 @@ def test_a_policy_is_paid_zero_until_a_reward_was_learned(tmp_path):
             super().train()
 
     blind = {"n_steps": 32, "gamma": 0.0}  # nothing is added for what comes after an episode's last step
-    train(tiny(labels=4, hyper=blind), tmp_path / "run", algo=Watched, oracle=never_tells)
+    train(tiny(labels=4, turns=2, hyper=blind), tmp_path / "run", algo=Watched, oracle=never_tells)
     assert paid and not any(paid)
 
 

@@ -21,7 +21,13 @@ from prefrl.types import Array, Segment
 
 DOT = "tests.tiny_envs:Dot-v0"
 PPO = {"n_steps": 32, "batch_size": 64, "policy_kwargs": {"net_arch": [8]}}
-OFF_POLICY = {"learning_starts": 50, "buffer_size": 400, "batch_size": 16, "policy_kwargs": {"net_arch": [8]}}
+OFF_POLICY = {
+    "learning_starts": 50,
+    "buffer_size": 200,
+    "batch_size": 16,
+    "train_freq": 4,
+    "policy_kwargs": {"net_arch": [8]},
+}
 """For SAC, TD3 and DQN; the buffer is smaller than the run, so that its oldest rows are overwritten."""
 TINY = {
     "env": DOT,
@@ -30,7 +36,7 @@ TINY = {
     "n_envs": 4,
     "hyper": PPO,
     "fit": "fit(passes=1, first_passes=2)",
-    "turns": 6,
+    "turns": 4,
     "checkpoint_every": 300,
     "eval_episodes": 2,
 }
@@ -57,7 +63,7 @@ def outcome(path: Path) -> Outcome:
     folder = RunFolder(path)
     metrics = [{k: v for k, v in line.items() if timeless(k)} for line in folder.read_metrics()]
     summary = {k: v for k, v in (folder.summary or {}).items() if k not in SECONDS}
-    digests = {name: sha256(value.numpy().tobytes()).hexdigest() for name, value in parameters(folder).items()}
+    digests = {name: sha256(value.detach().numpy().tobytes()).hexdigest() for name, value in parameters(folder).items()}
     return Outcome(digests, rows(path), metrics, summary)
 
 

@@ -25,9 +25,8 @@ Sample = tuple[int, float]
 
 def run(folder: Path, steps: int) -> list[Sample]:
     settings = ["--env", ENV, "--total-timesteps", str(steps), "--labels", "700", "--out", str(folder)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "prefrl.cli", "train", *settings], stdout=subprocess.DEVNULL
-    ) as process:
+    command = [sys.executable, "-m", "prefrl.cli", "train", *settings]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         samples = list(_watch(process, RunFolder(folder)))
     if process.returncode:
         raise SystemExit("the run failed")
@@ -50,9 +49,10 @@ def _resident(pid: int) -> float:
 
 def tenths(samples: list[Sample], steps: int) -> list[list[float]]:
     """What was held in each tenth of the run."""
-    return [
-        [held for at, held in samples if i <= 10 * at / steps < i + 1 or i == 9 < 10 * at / steps] for i in range(10)
-    ]
+    parts: list[list[float]] = [[] for _ in range(10)]
+    for at, held in samples:
+        parts[min(10 * at // steps, 9)].append(held)
+    return parts
 
 
 def draw(samples: list[Sample], out: Path) -> None:
@@ -65,7 +65,7 @@ def draw(samples: list[Sample], out: Path) -> None:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--steps", type=int, default=1_000_000)
+    parser.add_argument("--steps", type=int, default=1_000_000, help="at least 200000: a tenth lasts some seconds")
     given = parser.parse_args()
     with scratch() as folder:
         samples = run(Path(folder) / "run", given.steps)

@@ -7,7 +7,7 @@ How long the preset takes to the return that the defaults have reached after all
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
 from itertools import product
 from pathlib import Path
@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from matplotlib.figure import Figure
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -118,19 +119,19 @@ def draw(curves: dict[str, Curve], steps: int, seeds: int, out: Path) -> None:
     colours = {"defaults": "#D55E00", "preset": "#0072B2"}
     for axes, env in zip(figure.subplots(1, len(ENVS)), ENVS, strict=True):
         for side, seed in product(SIDES, range(seeds)):
-            seconds, means = zip(*running(curves[name(env, seed, side, steps)]), strict=True)
+            seconds, means = np.reshape([*running(curves[name(env, seed, side, steps)])], (-1, 2)).T
             axes.plot(seconds, means, colours[side], linewidth=1, label=side if seed == 0 else None)
         axes.set(title=f"{env}, {steps:,} steps", xlabel="seconds", ylabel="true return")
         axes.legend()
     figure.savefig(out, dpi=150)
 
 
-def main(args: Sequence[str] | None = None) -> None:
+def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--steps", type=int, default=1_000_000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
-    given = parser.parse_args(args)
+    given = parser.parse_args()
     curves = measured(given.out, given.steps, given.seeds, given.jobs)
     head = ["", "return that the defaults reach", *(f"seed {seed}" for seed in range(given.seeds)), "mean"]
     text = (

@@ -23,7 +23,8 @@ Turn = Callable[[Sequence[Segment], int], dict[str, float]]
 class PreferenceCallback(BaseCallback):
     """Pays every rollout the reward that stood when it began, then gives its segments to `turn`.
 
-    The reward can only change in `turn`, so it is constant within a rollout.
+    The reward can only change in `turn`, so it is constant within a rollout. What `turn` gives is logged; if it gives
+    anything, a replay buffer is paid again. Raises ValueError for a replay buffer that is not SB3's `ReplayBuffer`.
     """
 
     def __init__(self, recorder: Recorder, pay: Pay, cutter: Cutter, turn: Turn) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,7 +41,7 @@ def build(
         venv = VecNormalize(recorder, norm_reward=False)
     settings = {"policy": "MlpPolicy", "seed": seed, "device": device, **chosen.hyper, **hyper}
     try:
-        return algo(env=venv, **settings)
+        return algo(env=venv, **deepcopy(settings))  # SB3 writes into policy_kwargs
     except (TypeError, AssertionError) as error:
         raise ValueError(f"{algo.__name__} does not take these settings: {error}") from error
 

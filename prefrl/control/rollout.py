@@ -28,7 +28,7 @@ Pay = Callable[[Rollout], Array]
 
 
 def learned(ensemble: Ensemble) -> Pay:
-    """Pays what the ensemble predicts."""
+    """Pays what the ensemble predicts: 0 before its first version; then normalised, as `Ensemble` says."""
     return lambda rollout: ensemble.pay(rollout.obs.swapaxes(0, 1), rollout.acts.swapaxes(0, 1)).swapaxes(0, 1)
 
 
@@ -40,7 +40,8 @@ def true(reward: TrueReward) -> Pay:
 class Cutter:
     """Cuts consecutive rollouts into segments; none crosses the end of an episode.
 
-    Episodes are cut from a random first step, so that labels see every phase of them.
+    Episodes are cut from a random first step, so that labels see every phase of them. `length` of a segment and
+    `horizon` of an episode are in steps (clips of 1 to 2 seconds: section 2.2.2).
     """
 
     def __init__(self, length: int, horizon: int, seed: int = 0) -> None:

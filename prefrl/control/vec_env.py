@@ -20,7 +20,7 @@ class Recorder(VecEnvWrapper):
     """Pays the policy 0, and keeps every step with its true reward until `take`.
 
     Sits directly on the environments, below any normalisation, so that reward nets and people see what the
-    environments gave. `infos` of an episode's last step tell SB3 its true return.
+    environments gave. `infos` of an episode's last step tell SB3 its true return. `name` is for messages and presets.
 
     Raises EnvFailure, naming environment and step, for rewards or observations that are not finite, for
     exceptions of an environment, and for episodes of another length than `horizon`, if one is given.
@@ -37,7 +37,7 @@ class Recorder(VecEnvWrapper):
         self._began = time.time()
 
     def reset(self) -> VecEnvObs:
-        self._obs = self._finite(self._watched(self.venv.reset), "observation")
+        self._obs = self._finite(self._watched(self.venv.reset), "an observation")
         self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=int)
         self._rows.clear()
         return self._obs.copy()
@@ -49,8 +49,8 @@ class Recorder(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         obs, truth, dones, infos = self._watched(self.venv.step_wait)
         self.steps += self.num_envs
-        self._rows.append((self._obs, self._acts, self._finite(truth, "reward"), dones))
-        self._obs = self._finite(obs, "observation")
+        self._rows.append((self._obs, self._acts, self._finite(truth, "a reward"), dones))
+        self._obs = self._finite(obs, "an observation")
         self._returns += truth
         self._lengths += 1
         for i in np.flatnonzero(dones):
@@ -75,7 +75,7 @@ class Recorder(VecEnvWrapper):
                 "tell the policy about the reward; wrap it in prefrl_envs.FixedHorizon or pass --allow-variable-horizon"
             )
         if not np.isfinite(info["terminal_observation"]).all():
-            raise self._failure("observation", i)
+            raise self._failure("an observation", i)
         info["episode"] = {"r": float(self._returns[i]), "l": length, "t": time.time() - self._began}
         self.episodes.append((self.steps, float(self._returns[i])))
         self._returns[i], self._lengths[i] = 0, 0
@@ -90,7 +90,7 @@ class Recorder(VecEnvWrapper):
         return array
 
     def _failure(self, what: str, i: int) -> EnvFailure:
-        return EnvFailure(f"{self.name} gave a {what} that is not finite, in environment {i}, after {self.steps} steps")
+        return EnvFailure(f"{self.name} gave {what} that is not finite, in environment {i}, after {self.steps} steps")
 
     def _watched(self, act: Callable[[], Any]) -> Any:
         try:

@@ -18,7 +18,8 @@ class Ensemble(nn.Module):
     """r_hat = mean over members of (r_m - mean_m) / std_m, times `std` (section 2.2.3).
 
     Every net sees float32 inputs: observations standardised by `adapt` (pixels divided by 255 instead), and
-    discrete actions, if `choices` is given, one-hot.
+    discrete actions, if `choices` is given, one-hot. `obs_shape`, `act_shape`: of one observation and one action.
+    Raises ValueError for segments of different lengths.
     """
 
     version = 0

@@ -23,6 +23,7 @@ class Fit:
     passes: int = 2
     """Passes over all comparisons at every later refit; the nets go on from where they were."""
     batch: int = 64
+    """Comparisons per update of a member."""
     lr: float = 1e-3
     l2: float = 1e-2
     """Where the coefficient of L2 regularisation begins; from 1e-4 it comes too late for the first labels."""
@@ -50,7 +51,7 @@ class Fit:
         passes: int,
         rng: np.random.Generator,
     ) -> dict[str, float]:
-        """`passes` over `comparisons` (all decided, one length); what the fit says of itself."""
+        """`passes` over `comparisons`, all with a preference and of one length; gives metrics, losses in nats."""
         data = _Data(ensemble, comparisons)
         draws = bootstrap([c.query for c in comparisons], len(ensemble), self.seed)
         ensemble.train()

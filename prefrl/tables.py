@@ -1,0 +1,175 @@
+"""The four tables of a store, in SQLite or PostgreSQL: opened, written by one at a time, only added to."""
+
+import operator
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Column,
+    Connection,
+    Dialect,
+    Double,
+    Engine,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    create_engine,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+    tuple_,
+)
+
+SCHEMA = 1
+"""Version of the tables; a store made with another is refused."""
+PATIENCE = 60.0
+"""Seconds to wait for other writers of one SQLite file; sixteen of them wait 6 s at worst."""
+BATCH = 10_000
+"""Keys looked up by one statement: three columns each stay below SQLite's 32,766 parameters."""
+LOCK = {
+    "sqlite": "begin immediate",
+    "postgresql": f"select pg_advisory_xact_lock({int.from_bytes(b'prefrl', 'big')})",
+}
+"""What keeps other writers out until the transaction ends."""
+
+
+class Int(TypeDecorator[int]):
+    """Integers, also NumPy's, of which SQLite's driver would keep the bytes."""
+
+    impl = BigInteger().with_variant(Integer, "sqlite")  # there, only INTEGER PRIMARY KEY numbers its rows
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return None if value is None else operator.index(value)
+
+
+Key = tuple[Any, ...]
+metadata = MetaData()
+mark = Table("prefrl", metadata, Column("schema", Int, primary_key=True))
+segments = Table(
+    "segments",
+    metadata,
+    Column("id", Int, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("media", Text),
+    Column("step", Int, nullable=False),
+)
+queries = Table(
+    "queries",
+    metadata,
+    Column("id", Int, primary_key=True),
+    Column("left", ForeignKey(segments.c.id), nullable=False),
+    Column("right", ForeignKey(segments.c.id), nullable=False),
+    Column("step", Int, nullable=False),
+    Column("why", Text, nullable=False),
+    UniqueConstraint("left", "right", "step"),
+)
+labels = Table(
+    "labels",
+    metadata,
+    Column("id", Int, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("query", ForeignKey(queries.c.id), nullable=False, index=True),
+    Column("preference", Double),
+    Column("labeller", Text, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("at", Double, nullable=False),
+)
+rewards = Table(
+    "rewards",
+    metadata,
+    Column("id", Int, primary_key=True),
+    Column("step", Int, nullable=False),
+    Column("labels", Int, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("parameters", LargeBinary, nullable=False),
+    UniqueConstraint("step", "digest"),
+)
+
+
+def opened(url: str | URL) -> Engine:
+    """An engine on a store, made if the database is empty; `prefrl.schema` says which version it has."""
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _pragmas)
+    try:
+        if not inspect(engine).get_table_names():
+            with writing(engine) as connection:
+                if not inspect(connection).get_table_names():  # another process may have been faster
+                    metadata.create_all(connection)
+                    connection.execute(insert(mark).values(schema=SCHEMA))
+        if not inspect(engine).has_table(mark.name):
+            raise ValueError(f"{engine.url} is not a prefrl store: choose another, or an empty database")
+        with engine.connect() as connection:
+            found = connection.scalar(select(func.max(mark.c.schema)))
+        if found != SCHEMA:
+            raise ValueError(f"{engine.url} is a store of version {found}, this is a prefrl for version {SCHEMA}")
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def sqlite_file(path: Path) -> URL:
+    """Where `opened` finds or makes this file; one that is no SQLite database is refused."""
+    if path.exists():
+        with path.open("rb") as file:
+            if file.read(16) not in (b"", b"SQLite format 3\0"):
+                raise ValueError(f"{path} is not a prefrl store: choose another folder")
+    return URL.create("sqlite", database=str(path))
+
+
+def _pragmas(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # `writing` begins transactions, not the driver
+    # before 3.51.3, a write-ahead log that is reset at the wrong moment loses commits
+    journal = "wal" if sqlite3.sqlite_version_info >= (3, 51, 3) else "delete"
+    for pragma in (
+        f"busy_timeout = {PATIENCE * 1000:.0f}",
+        f"journal_mode = {journal}",
+        "synchronous = full",
+        "foreign_keys = on",
+    ):
+        connection.execute(f"pragma {pragma}")
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that no other writer overlaps, so that who reads ids in their order misses none."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(LOCK[engine.dialect.name])
+        yield connection
+
+
+def put(connection: Connection, table: Table, unique: list[str], rows: list[dict[str, Any]]) -> list[Row[Any]]:
+    """The rows of the table that equal `rows` in their `unique` columns, those it lacks inserted first."""
+    keys = [tuple(row[name] for name in unique) for row in rows]
+    found = find(connection, table, unique, keys)
+    missing = {key: row for key, row in zip(reversed(keys), reversed(rows), strict=True) if key not in found}
+    if missing:
+        connection.execute(insert(table), [missing[key] for key in dict.fromkeys(keys) if key in missing])
+        found |= find(connection, table, unique, list(missing))
+    return [found[key] for key in keys]
+
+
+def find(connection: Connection, table: Table, unique: list[str], keys: list[Key]) -> dict[Key, Row[Any]]:
+    """The rows with these values in the `unique` columns; large columns are left where they are."""
+    small = [column for column in table.c if not isinstance(column.type, LargeBinary)]
+    columns = tuple_(*(table.c[name] for name in unique))
+    found = {}
+    for start in range(0, len(keys), BATCH):
+        for row in connection.execute(select(*small).where(columns.in_(keys[start : start + BATCH]))):
+            found[tuple(row._mapping[name] for name in unique)] = row
+    return found

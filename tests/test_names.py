@@ -1,0 +1,203 @@
+"""Names become objects; whatever is no name becomes one line, and nothing of it is run."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from prefrl import oracles, queries, schedules
+from prefrl.names import UnknownName, attribute, import_module, resolve, unknown
+from prefrl.oracles import Equal, Mistaken, Myopic, Skipping, Stochastic, Synthetic
+from prefrl.queries import Coverage, InformationGain, PolicyAligned
+from prefrl.schedules import Hyperbolic
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("synthetic", Synthetic()),
+        ("Synthetic", Synthetic()),
+        ("SYNTHETIC", Synthetic()),
+        ("synthetic()", Synthetic()),
+        ("stochastic(beta=5)", Stochastic(beta=5)),
+        ("mistaken(synthetic, chance=0.2)", Mistaken(Synthetic(), chance=0.2)),
+        ("mistaken(synthetic, 0.2)", Mistaken(Synthetic(), 0.2)),
+        ("mistaken(oracle=stochastic(beta=5.0), seed=3)", Mistaken(Stochastic(5.0), seed=3)),
+        ("skipping(equal(mistaken(Myopic)), chance=1e-1)", Skipping(Equal(Mistaken(Myopic())), chance=0.1)),
+        (" mistaken( synthetic ) ", Mistaken(Synthetic())),
+    ],
+)
+def test_an_oracle_is_made_from_its_name(text, expected):
+    assert resolve(text.strip(), oracles, "oracle") == expected
+
+
+@pytest.mark.parametrize("text", ["information_gain", "InformationGain", "informationgain", "Information_Gain"])
+def test_case_and_underscores_do_not_matter(text):
+    assert resolve(text, queries, "strategy") == InformationGain()
+
+
+def test_any_kind_of_component_has_a_name():
+    assert resolve("policy_aligned(coverage(pool=3))", queries, "strategy") == PolicyAligned(Coverage(pool=3))
+    assert resolve("hyperbolic(constant=0.2)", schedules, "schedule") == Hyperbolic(constant=0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sythetic", "no oracle 'sythetic': did you mean 'synthetic'?"),
+        ("mistaken(skiping)", "no oracle 'skiping': did you mean 'skipping'?"),
+        ("xyz", "no oracle 'xyz': there are equal, mistaken, myopic, skipping, stochastic, synthetic"),
+        ("observe", "no oracle 'observe': "),  # a function of the module, but no component
+        ("mistaken(chance=2)", "oracle 'mistaken(chance=2)': chance is 2: give a share from 0 to 1"),
+        ("stochastic(bta=2)", "got an unexpected keyword argument 'bta'"),
+        ("mistaken(chance=", "cannot read oracle 'mistaken(chance=': write a name, or a name with arguments"),
+        ("", "cannot read oracle '': write a name, or a name with arguments"),
+        ("a b", "cannot read oracle 'a b': write a name, or a name with arguments"),
+        ("-" * 100_000 + "1", "cannot read oracle '-"),
+        ("a\0b", r"cannot read oracle 'a\x00b': write a name, or a name with arguments"),
+    ],
+)
+def test_what_names_nothing_is_told_in_one_line(text, words):
+    with pytest.raises(UnknownName) as error:
+        resolve(text, oracles, "oracle")
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "__import__('os').mkdir('pwned')",
+        "__import__('os')",
+        "mistaken(__import__('os').mkdir('pwned'))",
+        "mistaken(chance=open('pwned', 'w').write('x'))",
+        "open('pwned', 'w')",
+        "(lambda f=open: f('pwned', 'w'))()",
+        "[open('pwned', 'w') for _ in 'x']",
+        "mistaken.__class__.__base__",
+        "mistaken(chance=0.1 + 0.1)",
+        "mistaken(*[1])",
+        "mistaken(chance=synthetic.seed)",
+    ],
+)
+def test_code_is_never_evaluated(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownName):
+        resolve(code, oracles, "oracle")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """Writes a module of the user's into the current folder; its name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def write(code, name="users_own"):
+        (tmp_path / f"{name}.py").write_text(code)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return name
+
+    yield write
+    sys.modules.pop("users_own", None)
+
+
+CODE = """
+from prefrl.oracles import Mistaken, Synthetic
+
+def likes_height(left, right):
+    return float(left.obs[-1, 0] > right.obs[-1, 0])
+
+class Grumpy:
+    def __init__(self, chance=0.5):
+        self.chance = chance
+
+class Demanding:
+    def __init__(self, chance):
+        self.chance = chance
+
+five = 5
+"""
+
+
+def test_a_function_of_the_users_is_taken_as_it_is(mine):
+    name = mine(CODE)
+    assert resolve(f"{name}:likes_height", oracles, "oracle") is sys.modules[name].likes_height
+
+
+def test_a_class_of_the_users_is_made(mine):
+    assert resolve(f"{mine(CODE)}:Grumpy", oracles, "oracle").chance == 0.5
+
+
+def test_a_class_of_the_users_takes_arguments(mine):
+    assert resolve(f"{mine(CODE)}:Grumpy(chance=0.25)", oracles, "oracle").chance == 0.25
+
+
+def test_names_in_arguments_are_those_of_the_users_module(mine):
+    name = mine(CODE)
+    made = resolve(f"{name}:Mistaken(likes_height, chance=0.2)", oracles, "oracle")
+    assert made == Mistaken(sys.modules[name].likes_height, chance=0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("likes_heigth", "no oracle 'likes_heigth': did you mean 'likes_height'?"),
+        ("Demanding", "oracle 'Demanding': Demanding.__init__() missing 1 required positional argument: 'chance'"),
+        ("five(1)", "oracle 'five(1)': 'int' object is not callable"),
+        ("__import__('os')", "no oracle '__import__': "),
+        ("", "cannot read oracle '': write a name"),
+    ],
+)
+def test_what_the_users_module_lacks_is_told_in_one_line(mine, name, words):
+    with pytest.raises(UnknownName) as error:
+        resolve(f"{mine(CODE)}:{name}", oracles, "oracle")
+    assert str(error.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("1 / 0", "cannot import 'users_own': ZeroDivisionError: division by zero"),
+        ("import no_such_package", "cannot import 'users_own': ModuleNotFoundError: No module named 'no_such_package'"),
+        ("def f(:", "cannot import 'users_own': SyntaxError: "),
+        ("raise RuntimeError('first line\\nsecond line')", "RuntimeError: first line second line"),
+    ],
+)
+def test_whatever_the_users_module_raises_becomes_one_line(mine, code, words):
+    with pytest.raises(UnknownName) as error:
+        resolve(f"{mine(code)}:anything", oracles, "oracle")
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_cause_of_a_failed_import_is_kept(mine):
+    with pytest.raises(UnknownName) as error:
+        import_module(mine("1 / 0"))
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+
+def test_a_module_that_is_not_there_is_told():
+    with pytest.raises(UnknownName, match="cannot import 'no_such_module'"):
+        resolve("no_such_module:x", oracles, "oracle")
+
+
+def test_an_attribute_is_given_as_it_is(mine):
+    assert isinstance(attribute(f"{mine(CODE)}:Grumpy", "net"), type)
+
+
+def test_an_attribute_that_is_not_there_is_told_with_its_nearest(mine):
+    with pytest.raises(UnknownName, match="no net in users_own 'Grumppy': did you mean 'Grumpy'"):
+        attribute(f"{mine(CODE)}:Grumppy", "net")
+
+
+def test_an_unknown_name_is_an_error_of_values():
+    """So that the command line tells it as it tells any other."""
+    assert isinstance(unknown("oracle", "x", ["y"]), ValueError)
+
+
+def test_only_what_a_module_defines_is_built_in():
+    """`queries` imports dataclasses and arrays; they are no strategies."""
+    builtin = ModuleType("builtin")
+    builtin.imported, builtin._hidden = SimpleNamespace, type("_hidden", (), {"__module__": "builtin"})
+    for name in ("imported", "SimpleNamespace", "_hidden"):
+        with pytest.raises(UnknownName):
+            resolve(name, builtin, "strategy")

@@ -1,0 +1,153 @@
+"""What the names in a configuration come to."""
+
+from dataclasses import replace
+
+import pytest
+from sb3_contrib import TRPO
+from stable_baselines3 import A2C, PPO, SAC
+
+from prefrl.oracles import Mistaken, Synthetic
+from prefrl.parts import Parts
+from prefrl.queries import Disagreement, PolicyAligned, Uniform
+from prefrl.reward.fit import Fit
+from prefrl.reward.networks import MLP
+from prefrl.schedules import Constant, Hyperbolic
+from tests.tiny_runs import OFF_POLICY, Linear, likes_left, tiny
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return Parts.of(tiny())
+
+
+def test_the_usual_parts_are_the_papers(parts):
+    usual = parts.algo, parts.oracle, parts.select, parts.schedule, parts.net
+    assert usual == (PPO, Synthetic(), Disagreement(), Hyperbolic(), MLP)
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "found"),
+    [
+        ("algo", "a2c", A2C),
+        ("algo", "TRPO", TRPO),
+        ("algo", "stable_baselines3:SAC", SAC),
+        ("oracle", "mistaken(synthetic, chance=0.2)", Mistaken(Synthetic(), chance=0.2)),
+        ("oracle", "tests.tiny_runs:likes_left", likes_left),
+        ("select", "uniform", Uniform()),
+        ("select", "policy_aligned(disagreement(pool=3), newest=0.5)", PolicyAligned(Disagreement(3), 0.5)),
+        ("schedule", "constant(0.5)", Constant(0.5)),
+        ("net", "mlp", MLP),
+        ("net", "tests.tiny_runs:Linear", Linear),
+        ("fit", "fit(passes=3, lr=0.01)", Fit(passes=3, lr=0.01)),
+    ],
+)
+def test_a_name_stands_for(setting, name, found):
+    assert getattr(Parts.of(tiny(**{setting: name})), setting) == found
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "words"),
+    [
+        ("algo", "pppo", "no algorithm 'pppo': did you mean 'ppo'"),
+        ("algo", "tests.tiny_runs:Linear", "is no algorithm of Stable-Baselines3's kind"),
+        ("algo", "tests.tiny_runs:Liner", "did you mean 'Linear'"),
+        ("oracle", "sythetic", "no oracle 'sythetic': did you mean 'synthetic'"),
+        ("oracle", "mistaken(chance=2)", "chance is 2: give a share from 0 to 1"),
+        ("oracle", "mistaken(synthetik)", "did you mean 'synthetic'"),
+        ("oracle", "tests.tiny_runs:NUMBER", "oracle 'tests.tiny_runs:NUMBER' cannot be called"),
+        ("oracle", "no_such_module:mine", "cannot import 'no_such_module'"),
+        ("select", "disagrement", "no strategy 'disagrement': did you mean 'disagreement'"),
+        ("schedule", "hyperbolik", "no schedule 'hyperbolik': did you mean 'hyperbolic'"),
+        ("net", "mpl", "no net 'mpl': did you mean 'mlp'"),
+        ("fit", "fit(pases=3)", "fit 'fit(pases=3)'"),
+        ("fit", "fit(passes=0)", "passes must be positive, got 0"),
+    ],
+)
+def test_a_name_that_stands_for_nothing_is_refused_in_one_line(setting, name, words):
+    with pytest.raises(ValueError) as error:
+        Parts.of(tiny(**{setting: name}))
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_object_stands_in_for_its_name():
+    assert Parts.of(tiny(oracle="nobody"), oracle=likes_left).oracle is likes_left
+
+
+def test_an_object_that_is_no_part_is_refused():
+    with pytest.raises(ValueError, match="no part 'selekt': did you mean 'select'"):
+        Parts.of(tiny(), selekt=Uniform())
+
+
+def test_a_net_is_made_for_the_shapes_of_the_environment(parts):
+    assert parts.spaces() == {"obs_shape": (2,), "act_shape": (2,), "choices": None}
+
+
+def test_a_net_is_made_for_the_choices_of_the_environment():
+    parts = Parts.of(tiny(env="tests.tiny_envs:DiscreteDot-v0"))
+    assert parts.spaces() == {"obs_shape": (2,), "act_shape": (), "choices": 4}
+
+
+def test_an_ensemble_has_as_many_members_as_the_configuration_says():
+    assert len(Parts.of(tiny(members=5)).ensemble()) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_envs"), [({"n_envs": 3}, 3), ({"n_envs": None}, 16), ({"n_envs": None, "algo": "sac"}, 1)]
+)
+def test_environments_are_as_many_as_the_configuration_or_the_preset_says(changes, n_envs):
+    parts = Parts.of(tiny(**changes))
+    assert parts.n_envs == parts.recorder().num_envs == n_envs
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({}, 40),  # two segments of 5 steps for each of 4 environments
+        ({"labels": 100}, 128),  # a segment for each of the 25 initial labels, rounded up to steps of 4 environments
+        ({"labels": 100, "schedule": "upfront"}, 500),
+        ({"labels": 100, "reward": "true"}, 128),
+        ({"labels": 1, "n_envs": 1}, 20),  # two pairs
+    ],
+)
+def test_the_untrained_policy_acts_for_as_many_steps_as_its_labels_take(changes, steps):
+    assert Parts.of(tiny(**changes)).untrained_steps == steps
+
+
+def test_every_pair_of_segments_may_be_asked():
+    few = tiny(labels=45, total_timesteps=50, schedule="constant(0.01)", n_envs=1)  # 10 segments
+    assert Parts.of(few).config.labels == 45
+    with pytest.raises(ValueError, match="46 labels cannot be asked: 50 steps make 10 segments of 5 steps, and 45"):
+        Parts.of(replace(few, labels=46))
+
+
+def test_the_baseline_asks_nothing_so_no_labels_are_too_many():
+    assert Parts.of(tiny(labels=20_000, schedule="constant(0.001)", reward="true")).config.labels == 20_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"hyper": {"n_step": 32}}, "PPO does not take these settings: .* argument 'n_step'"),
+        ({"hyper": {"policy_kwargs": {"net_arc": [8]}}}, "PPO does not take these settings: .* argument 'net_arc'"),
+        ({"hyper": {"batch_size": 0}}, "PPO does not take these settings: `batch_size` must be greater than 1"),
+        (
+            {"algo": "sac", "env": "tests.tiny_envs:DiscreteDot-v0", "hyper": {}},
+            "SAC does not take these settings: The algorithm only supports .* but Discrete.4. was provided",
+        ),
+    ],
+)
+def test_settings_that_an_algorithm_does_not_take_are_named(changes, words):
+    parts = Parts.of(tiny(**changes))
+    with pytest.raises(ValueError, match=words):
+        parts.model(parts.recorder())
+
+
+def test_settings_stay_as_they_were_given():
+    parts = Parts.of(tiny(algo="sac", hyper={"policy_kwargs": {"net_arch": [8]}}))
+    parts.model(parts.recorder())
+    assert parts.config.hyper == {"policy_kwargs": {"net_arch": [8]}}
+
+
+def test_settings_go_before_the_preset():
+    parts = Parts.of(tiny(algo="sac", hyper=OFF_POLICY))
+    assert parts.model(parts.recorder()).learning_starts == 50
