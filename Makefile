@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 bin := $(VENV)/bin
 installed := $(VENV)/installed
 
-.PHONY: demo test test-slow lint check format clean
+.PHONY: demo test test-slow lint check format docs clean
 
 # A folder is never overwritten: the second demo is runs/demo-2.
 demo: $(installed)
@@ -33,6 +33,11 @@ format: $(installed)
 	$(bin)/ruff format .
 	$(bin)/ruff check --fix .
 
+docs: $(installed)
+	@$(bin)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(bin)/python -m sphinx -q -W --keep-going docs docs/_build
+	@echo "Documentation: docs/_build/index.html"
+
 $(installed): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing prefrl and the versions it is tested with into $(VENV): a few minutes the first time"
 	@test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -40,5 +45,5 @@ $(installed): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ exclude_patterns = ["_build"]
 highlight_language = "none"
 html_theme = "furo"
 html_title = "prefrl"
+html_show_copyright = False
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -38,8 +39,8 @@ def shorten(app, what, name, obj, options, signature, returned):
 
 
 def offer(app, path, including, content):
-    """What README links to beside these pages, to download; images are found by themselves."""
-    content[0] = re.sub(r"(?<!!)(\[[^]]*\])\((experiments/)", r"\1(path:../\2", content[0])
+    """What README links to: these pages, and what lies beside them, to download; images are found by themselves."""
+    content[0] = re.sub(r"(?<!!)(\[[^]]*\])\((experiments/)", r"\1(path:../\2", content[0].replace("](docs/", "]("))
 
 
 def setup(app):

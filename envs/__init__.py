@@ -11,7 +11,7 @@ from prefrl_envs.fixed_horizon import FixedHorizon
 
 __all__ = ["FixedHorizon"]
 
-SEGMENT_SECONDS = 1.5  # Christiano et al. 2017, section 2.2.1: clips of one to two seconds
+SEGMENT_SECONDS = 1.5  # Christiano et al. 2017, section 2.2.2: clips of one to two seconds
 
 
 def _register(name: str, entry_point: str, horizon: int, fps: int) -> None:

@@ -160,9 +160,12 @@ def _assignment(text: str) -> tuple[str, Any]:
     import yaml
 
     name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"cannot read {text!r}: write NAME=VALUE, such as learning_rate=0.001")
-    return name, yaml.safe_load(value)
+    try:
+        if equals:
+            return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        pass
+    raise ValueError(f"cannot read {text!r}: write NAME=VALUE, such as learning_rate=0.001")
 
 
 def _train(given: argparse.Namespace) -> None:

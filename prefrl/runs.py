@@ -176,7 +176,8 @@ class RunFolder:
     def forget_metrics_after(self, step: int) -> None:
         """Drops lines that a run wrote after its last checkpoint, and a half-written last line."""
         if self.metrics.is_file():
-            kept = [line for line in self.read_metrics() if line["time/total_timesteps"] <= step]
+            with reading(self.metrics):
+                kept = [line for line in self.read_metrics() if line["time/total_timesteps"] <= step]
             self.write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
     def read_metrics(self) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """The same work in imitation 1.0.1 and in prefrl: HalfCheetah from 700 comparisons of 50-step segments, three nets.
 
-imitation runs with the defaults of its command line, in a virtual environment of its own (made if missing), and prefrl
-- with the same work: PPO as there, and every comparison seen as often, in batches as large, asked for as early;
-- with that PPO and its own fitting; with its own PPO and imitation's fitting; with its own of both.
+imitation runs with the defaults of its command line, in a virtual environment of its own (made if missing). prefrl runs
+with its own settings; with imitation's epochs: every comparison seen as often, in batches as large, asked for as early;
+with imitation's PPO, which is SB3's by default on 8 environments; and with both.
 prefrl's time includes its store, checkpoints, logs and final evaluation. imitation trains more steps than it is asked
 for (a fifth, with its 5 iterations), and samples segments apart from training: speed is in steps that a policy was
 really trained on.
@@ -46,10 +46,10 @@ THEIR_FIT: dict[str, Any] = {
     "fit": "fit(first_passes=600, passes=3, batch=32)",  # 3 epochs, 200 times as many on the first comparisons
 }
 OURS: dict[str, dict[str, Any]] = {
-    "prefrl, the same work": THEIR_PPO | THEIR_FIT,
-    "prefrl's fitting": THEIR_PPO,
-    "prefrl's PPO": THEIR_FIT,
-    "prefrl's PPO and fitting": {},
+    "prefrl, imitation's PPO and epochs": THEIR_PPO | THEIR_FIT,
+    "prefrl, imitation's PPO": THEIR_PPO,
+    "prefrl, imitation's epochs": THEIR_FIT,
+    "prefrl": {},
 }
 PHASES = ("sampling segments", "asking", "fitting", "collecting", "updating", "evaluating", "rest")
 Run = dict[str, Any]
@@ -159,8 +159,8 @@ def main() -> None:
     text = (
         f"# The same work in imitation\n\nHalfCheetah, {given.steps:,} steps, {LABELS} comparisons of "
         f"{SEGMENT_LENGTH}-step segments, {MEMBERS} nets; seconds and speeds are medians of {given.repeats}. Speed is "
-        f"in steps that the policy was trained on; for the same work at least 5 times imitation's.\n\n{work(runs)}\n\n"
-        f"Share of the time:\n\n{shares(runs)}\n\n"
+        f"in steps that the policy was trained on; with imitation's epochs at least 5 times its own.\n\n"
+        f"{work(runs)}\n\nShare of the time:\n\n{shares(runs)}\n\n"
         f"imitation ran with {', '.join(PEER)}."
     )
     publish(given.out, "imitation_peer", text, {"runs": runs})

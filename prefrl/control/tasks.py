@@ -7,6 +7,8 @@ from typing import Any
 from sb3_contrib import TRPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 
 from prefrl.names import attribute, unknown
@@ -77,8 +79,8 @@ def algorithm(name: str) -> type[BaseAlgorithm]:
     """The class that `ppo`, `a2c`, `trpo`, `sac`, or `module:Class` names."""
     if ":" in name:
         found = attribute(name, "algorithm")
-        if not (isinstance(found, type) and issubclass(found, BaseAlgorithm)):
-            raise ValueError(f"{name} is no algorithm of Stable-Baselines3's kind")
+        if not (isinstance(found, type) and issubclass(found, (OnPolicyAlgorithm, OffPolicyAlgorithm))):
+            raise ValueError(f"{name} is no on-policy or off-policy algorithm of Stable-Baselines3's kind")
         return found
     if name.lower() not in ALGORITHMS:
         raise unknown("algorithm", name, ALGORITHMS)
