@@ -160,7 +160,7 @@ def _pyarrow() -> tuple[Any, Any]:
     try:
         return import_module("pyarrow"), import_module("pyarrow.parquet")
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("parquet files need pyarrow: pip install pyarrow") from None
+        raise ValueError('parquet files need pyarrow: pip install "prefrl[parquet]"') from None
 
 
 def _write_imitation(store: Store, file: IO[bytes]) -> Report:

@@ -42,7 +42,7 @@ class RunConfig:
     net: str = option("mlp", "the reward net: mlp, or module:Class")
     fit: str = option("fit", "how rewards are fitted, with what differs: fit(passes=5, lr=0.001)")
     members: int = option(3, "nets in the reward ensemble")
-    turns: int = option(50, "rounds of asking and refitting in the run")
+    turns: int = option(100, "rounds of asking and refitting in the run")
     segment_length: int | None = option(None, "steps of a segment; as the environment says, if not given")
     n_envs: int | None = option(None, "environments stepped side by side; the algorithm's preset, if not given")
     hyper: dict[str, Any] = option({}, "settings of the algorithm that differ from its preset: learning_rate=0.001")

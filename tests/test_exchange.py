@@ -266,7 +266,7 @@ def test_without_pyarrow_the_package_is_named_and_nothing_written(store, tmp_pat
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(prefrl.exchange, "import_module", missing)
-    with pytest.raises(ModuleNotFoundError, match="pip install pyarrow"):
+    with pytest.raises(ValueError, match="pyarrow"):
         export(store, tmp_path / "file", "parquet")
     assert not (tmp_path / "file").exists()
 
