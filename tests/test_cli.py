@@ -37,9 +37,11 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run that the command line made, and what was printed."""
-    path, printed = tmp_path_factory.mktemp("runs") / "run", StringIO()
+    path, file, printed = *(tmp_path_factory.mktemp("runs") / name for name in ("run", "settings.yaml")), StringIO()
+    file.write_text(yaml.safe_dump(TINY | {"total_timesteps": 300, "labels": 50, "seed": 7}))
+    flags = ["--labels", "12", "--oracle", "mistaken(synthetic, chance=0.2)", *HYPER, "gamma=0.9"]
     with redirect_stdout(printed):
-        assert main(["train", *SHORT, "--oracle", "mistaken(synthetic, chance=0.2)", "--out", str(path)]) == 0
+        assert main(["train", "--config", str(file), *flags, "--out", str(path)]) == 0
     return path, printed.getvalue()
 
 
@@ -222,11 +224,9 @@ def test_tracking_is_asked_for_as_in_the_zoo():
     assert parser().parse_args(["train", "--track"]).track
 
 
-def test_flags_go_before_a_file_of_settings(here, capsys):
-    (here / "settings.yaml").write_text(yaml.safe_dump(TINY | {"total_timesteps": 300, "labels": 50, "seed": 7}))
-    said(capsys, "train", "--config", "settings.yaml", "--labels", "8", *HYPER, "gamma=0.9", "--out", "run")
-    config = RunFolder(here / "run").config
-    assert (config.labels, config.seed, config.turns) == (8, 7, TINY["turns"])
+def test_flags_go_before_a_file_of_settings(trained):
+    config = RunFolder(trained[0]).config
+    assert (config.labels, config.seed, config.turns) == (12, 7, TINY["turns"])
     assert config.hyper == TINY["hyper"] | {"gamma": 0.9}
 
 

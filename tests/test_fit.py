@@ -269,8 +269,10 @@ def test_l2_falls_by_a_hundredth_per_update_where_nothing_is_learned_by_heart():
     assert l2 == pytest.approx(1e-4 / 1.01 ** updates(asked, 3))
 
 
-def test_l2_stays_where_the_ratio_is_as_wanted():
-    l2, ratio = l2_after(coin(comparisons(100)), passes=5)
+@pytest.mark.parametrize("passes", [2, 6])
+def test_l2_stays_where_the_ratio_is_as_wanted(passes):
+    """1.14 after two passes, 1.46 after six."""
+    l2, ratio = l2_after(coin(comparisons(100)), passes)
     assert 1.1 < ratio < 1.5
     assert l2 == 1e-4
 
