@@ -239,9 +239,10 @@ class Lockstep:
     def _answer(self, queries: Sequence[Query], step: int) -> list[Label]:
         store = self.learner.store
         known = {label.query: label for label in store.labels(self.learner.seen, upto=step)}
+        segments = store.segments(id for query in queries for id in (query.left, query.right))
         labels = []
         for query in queries:
-            left, right = store.segment(query.left), store.segment(query.right)
+            left, right = segments[query.left], segments[query.right]
             if query.id in known:
                 observe(self.oracle, left, right)
                 labels.append(known[query.id])

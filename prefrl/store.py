@@ -119,7 +119,12 @@ class Store:
 
     def segment(self, id: int) -> Segment:
         """A segment with its truth."""
-        return self._load([id])[id]
+        return self.segments([id])[id]
+
+    def segments(self, ids: Iterable[int]) -> dict[int, Segment]:
+        """Segments with their truth, by id."""
+        rows = self._by_id(segments, ids)
+        return {i: replace(self._read(row.digest), media=row.media, id=i, step=row.step) for i, row in rows.items()}
 
     def queries(self, upto: int | None = None) -> list[Query]:
         """What was asked until the policy had taken `upto` steps, in the order of ids."""
@@ -140,7 +145,7 @@ class Store:
             labels.c.id, queries.c.left, queries.c.right, labels.c.preference, labels.c.query, labels.c.labeller
         )
         rows = self._all(_labels(both, after, upto))
-        loaded = self._load(i for row in rows for i in (row.left, row.right))
+        loaded = self.segments(i for row in rows for i in (row.left, row.right))
         blind = {i: segment.blind() for i, segment in loaded.items()}
         fresh = [Comparison(blind[r.left], blind[r.right], r.preference, r.query, r.labeller) for r in rows]
         return fresh, rows[-1].id if rows else after
@@ -195,10 +200,6 @@ class Store:
         with ThreadPoolExecutor(SYNCS) as pool:
             list(pool.map(_save, missing, missing.values()))  # raises what a thread raised
         _sync(self._files)
-
-    def _load(self, ids: Iterable[int]) -> dict[int, Segment]:
-        rows = self._by_id(segments, ids)
-        return {i: replace(self._read(row.digest), media=row.media, id=i, step=row.step) for i, row in rows.items()}
 
     def _read_file(self, name: str) -> Segment:
         path = self._path(name)

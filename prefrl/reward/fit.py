@@ -60,7 +60,7 @@ class Fit:
                 optimizer.zero_grad()
                 _loss(ensemble, data, draws, batches).backward()
                 optimizer.step()
-        metrics, ratios = _losses(data.preferences(ensemble), data.mu.cpu().numpy(), draws)
+        metrics, ratios = _losses(data.preferences(ensemble, self.batch), data.mu.cpu().numpy(), draws)
         updates = passes * -(-int((draws > 0).sum(1).max()) // self.batch)
         self._adapt_l2(optimizer, ratios, updates)
         return metrics | {"reward/l2": float(np.mean([group["weight_decay"] for group in optimizer.param_groups]))}
@@ -90,12 +90,12 @@ class _Data:
         return left, right
 
     @torch.no_grad()
-    def preferences(self, ensemble: Ensemble) -> Array:
+    def preferences(self, ensemble: Ensemble, batch: int) -> Array:
         """Every member's predicted chance that left is better: (members, comparisons)."""
         ensemble.eval()
-        rows = torch.arange(len(self.mu))
-        p = torch.stack([preference(*self.returns(member, rows)) for member in ensemble.members])
-        return p.cpu().numpy()
+        batches = torch.arange(len(self.mu)).split(batch)
+        p = [torch.cat([preference(*self.returns(member, rows)) for rows in batches]) for member in ensemble.members]
+        return torch.stack(p).cpu().numpy()
 
 
 @cache
