@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -28,7 +29,7 @@ class Run:
     @property
     def name(self) -> str:
         extra = "".join(f"-{value}" for _, value in self.settings)
-        return f"{self.task}-{self.paid}{extra}-{self.seed}"
+        return re.sub(r"[^\w.=-]+", "_", f"{self.task}-{self.paid}{extra}-{self.seed}")
 
     def flags(self) -> list[str]:
         """Of `prefrl train`."""

@@ -49,7 +49,7 @@ def test_a_name_stands_for(setting, name, found):
     ("setting", "name", "words"),
     [
         ("algo", "pppo", "no algorithm 'pppo': did you mean 'ppo'"),
-        ("algo", "tests.tiny_runs:Linear", "is no algorithm of Stable-Baselines3's kind"),
+        ("algo", "tests.tiny_runs:Linear", "algorithm of Stable-Baselines3's kind"),
         ("algo", "tests.tiny_runs:Liner", "did you mean 'Linear'"),
         ("oracle", "sythetic", "no oracle 'sythetic': did you mean 'synthetic'"),
         ("oracle", "mistaken(chance=2)", "chance is 2: give a share from 0 to 1"),

@@ -192,7 +192,8 @@ def test_the_oracle_decides_what_is_learned(tmp_path):
     ],
 )
 def test_an_algorithm_of_the_user_is_paid_the_learned_reward(algo, env, hyper, tmp_path):
-    folder = train(tiny(algo=algo, env=env, hyper=hyper, total_timesteps=600), tmp_path / "run")
+    config = tiny(algo=algo, env=env, hyper=hyper, total_timesteps=600, fit="fit(passes=5, first_passes=30)")
+    folder = train(config, tmp_path / "run")
     assert folder.summary["labels"] == 24
     assert folder.summary["pearson"] > 0.5
 
