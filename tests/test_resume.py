@@ -23,10 +23,14 @@ ROOT = Path(__file__).parents[1]
 RUNS = {
     "ppo": tiny(),
     "sac": tiny(algo="sac", n_envs=1, hyper=OFF_POLICY, total_timesteps=500, checkpoint_every=150),
-    "dqn": tiny(algo="stable_baselines3:DQN", env="tests.tiny_envs:DiscreteDot-v0", hyper=OFF_POLICY),
+    "dqn": tiny(
+        algo="stable_baselines3:DQN",
+        env="tests.tiny_envs:DiscreteDot-v0",
+        hyper=OFF_POLICY | {"target_update_interval": 150, "exploration_final_eps": 0.5},
+    ),
     "true": tiny(reward="true"),
-    # An oracle that judges by all it was asked before, and skips.
-    "history": tiny(oracle="skipping(equal(stochastic), chance=0.3)"),
+    # An oracle that judges by all that it was asked before.
+    "history": tiny(oracle="skipping(equal(stochastic, chance=0.5), chance=0.5)"),
 }
 
 STEP = "prefrl.control.vec_env.Recorder.step_wait"
@@ -42,7 +46,7 @@ MOMENTS = {
     "with a replay buffer": ("sac", STEP, 400),
     "with a schedule of exploration": ("dqn", STEP, 190),
     "without any labels": ("true", STEP, 150),
-    "after answers that an oracle remembers": ("history", "prefrl.store.Store.publish", 4),
+    "after answers that an oracle remembers": ("history", "prefrl.store.Store.publish", 3),
 }
 """When a run is killed: in which run, and just before which call of which function."""
 
