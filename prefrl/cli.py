@@ -157,15 +157,25 @@ def _config(given: argparse.Namespace) -> RunConfig:
 
 
 def _assignment(text: str) -> tuple[str, Any]:
+    """`name=value`, or `name:value` as in SB3's zoo."""
     import yaml
 
-    name, equals, value = text.partition("=")
+    name, sign, value = text.partition("=" if "=" in text else ":")
+    if not sign:
+        raise ValueError(f"cannot read {text!r}: write NAME=VALUE, such as learning_rate=0.001")
     try:
-        if equals:
-            return name, yaml.safe_load(value)
+        read = yaml.safe_load(value)
+        return name, float(read) if isinstance(read, str) and _is_number(read) else read  # YAML: 3e-4 is a word
     except yaml.YAMLError:
-        pass
-    raise ValueError(f"cannot read {text!r}: write NAME=VALUE, such as learning_rate=0.001")
+        raise ValueError(f"cannot read {text!r}: write NAME=VALUE, such as learning_rate=0.001") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _train(given: argparse.Namespace) -> None:

@@ -217,7 +217,8 @@ class Lockstep:
         skipped = self._label(step)
         metrics = self.learner.learn(self.recent.blind(), step, upto=step)
         self.seconds += time.perf_counter() - began
-        return metrics and metrics | self._compare() | {"labels/skipped": float(skipped)}
+        compared = self._compare() if metrics else {}
+        return metrics | compared | ({"labels/skipped": float(skipped)} if metrics or skipped else {})
 
     def _label(self, step: int) -> int:
         """Asks and answers what is due; how often the oracle could not tell.

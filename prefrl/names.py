@@ -26,11 +26,12 @@ def resolve(text: str, builtin: ModuleType, what: str) -> Any:
     """What `text` names: `mistaken(synthetic, chance=0.2)` in `builtin`, or `my.module:name` of the user's.
 
     Built-in names are found in any case, with or without underscores. Arguments are literals or further built-in
-    names; nothing else is evaluated. A class that is named without arguments is made without any.
+    names; nothing else is evaluated. A class that is named without arguments is made without any. A name of the
+    user's takes none, so that a stranger's config.yaml cannot call what it likes.
     """
     if ":" in text:
-        module, _, text = text.partition(":")
-        return _evaluate(_parse(text, what), vars(import_module(module)), what)
+        found = attribute(text, what)
+        return _made(found, [], {}, text, what) if isinstance(found, type) else found
     return _evaluate(_parse(text, what), _components(builtin), what)
 
 
@@ -48,9 +49,11 @@ def import_module(name: str) -> ModuleType:
 def attribute(text: str, what: str) -> Any:
     """The object that `module:name` names, as it is."""
     module, _, name = text.partition(":")
+    if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise UnknownName(f"cannot read {what} {text!r}: write module:name, without arguments")
     found = vars(import_module(module))
     if name not in found:
-        raise unknown(f"{what} in {module}", name, (n for n in found if not n.startswith("_")))
+        raise unknown(what, name, (n for n in found if not n.startswith("_")))
     return found[name]
 
 
@@ -70,23 +73,23 @@ def _parse(text: str, what: str) -> ast.expr:
 def _evaluate(node: ast.expr, names: dict[str, Any], what: str) -> Any:
     if isinstance(node, ast.Name):
         thing = _find(node.id, names, what)
-        return _made(thing, [], {}, node, what) if isinstance(thing, type) else thing
+        return _made(thing, [], {}, node.id, what) if isinstance(thing, type) else thing
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         make = _find(node.func.id, names, what)
         args = [_evaluate(arg, names, what) for arg in node.args]
         kwargs = {str(kw.arg): _evaluate(kw.value, names, what) for kw in node.keywords}
-        return _made(make, args, kwargs, node, what)
+        return _made(make, args, kwargs, ast.unparse(node), what)
     try:
         return ast.literal_eval(node)
     except (TypeError, ValueError) as error:
         raise UnknownName(f"cannot read {ast.unparse(node)!r} in {what}: use names and plain values") from error
 
 
-def _made(make: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], node: ast.expr, what: str) -> Any:
+def _made(make: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], text: str, what: str) -> Any:
     try:
         return make(*args, **kwargs)
     except (TypeError, ValueError) as error:
-        raise UnknownName(f"{what} {ast.unparse(node)!r}: {error}") from error
+        raise UnknownName(f"{what} {text!r}: {error}") from error
 
 
 def _find(name: str, names: dict[str, Any], what: str) -> Any:

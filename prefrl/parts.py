@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from prefrl import oracles, queries, schedules
 from prefrl.control import policy
@@ -52,15 +54,38 @@ class Parts:
             if name not in found:
                 raise unknown("part", name, found)
         chosen = {name: objects[name] if name in objects else find() for name, find in found.items()}
-        for name in ("oracle", "select", "schedule"):
+        chosen["oracle"] = deepcopy(chosen["oracle"])  # its memory is of one run
+        for name in ("oracle", "select", "schedule", "net"):
             if not callable(chosen[name]):
                 raise ValueError(f"{name} {getattr(config, name)!r} cannot be called")
+        if not isinstance(chosen["fit"], Fit):
+            raise ValueError(f"fit must be a prefrl.Fit, got {chosen['fit']!r}")
         facts = inspect(
             config.env, segment_length=config.segment_length, allow_variable_horizon=config.allow_variable_horizon
         )
         parts = cls(config, facts, **chosen)
         parts._check_labels()
+        parts._check_checkpoints()
+        parts._check_net()
         return parts
+
+    def _check_checkpoints(self) -> None:
+        whole = self.n_envs * self.facts.horizon  # environments are reset at a checkpoint
+        if self.config.checkpoint_every < min(whole, self.config.total_timesteps):
+            raise ValueError(
+                f"checkpoints every {self.config.checkpoint_every} steps would end every episode early: "
+                f"{self.n_envs} environments with {self.facts.horizon} steps an episode need at least {whole}"
+            )
+
+    def _check_net(self) -> None:
+        obs = np.zeros((1, 2, *self.facts.observation_space.shape), self.facts.observation_space.dtype)
+        acts = np.zeros((1, 2, *(self.facts.action_space.shape or ())), self.facts.action_space.dtype)
+        try:
+            shape = self.ensemble().rewards(obs, acts).shape
+        except Exception as error:
+            raise ValueError(f"net {self.config.net!r} gives no rewards here: {error}") from error
+        if shape != (self.config.members, 1, 2):
+            raise ValueError(f"net {self.config.net!r} must give rewards (batch, T), here (1, 2), not {shape[1:]}")
 
     def _check_labels(self) -> None:
         segments = self.config.total_timesteps // self.facts.segment_length
@@ -78,7 +103,7 @@ class Parts:
 
     @property
     def untrained_steps(self) -> int:
-        """Steps of the untrained policy: a segment for each label that the schedule begins with, and a pair to ask."""
+        """Steps of the untrained policy: as many as the first labels' segments have, one for each."""
         segments = max(round(self.schedule(0.0) * self.config.labels), 2 * self.n_envs, 4)
         each = math.ceil(segments * self.facts.segment_length / self.n_envs)
         return each * self.n_envs

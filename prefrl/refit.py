@@ -1,5 +1,6 @@
 """A new reward from the labels of a run; no environment is needed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,9 @@ from prefrl.reward.ensemble import Ensemble
 from prefrl.runs import RunFolder
 from prefrl.schedules import Upfront
 from prefrl.store import Store
+
+PASSES = 100
+"""Over all labels, for nets that begin anew: as many as a run's later refits make together."""
 
 
 def refit(path: Path, fit: str | None = None, seed: int = 0) -> dict[str, float]:
@@ -31,7 +35,9 @@ def refit(path: Path, fit: str | None = None, seed: int = 0) -> dict[str, float]
         queries = store.queries()
         if not store.counts().labelled:
             raise ValueError(f"{path} has no labels to fit to")
-        learner = Learner(store, ensemble, config.labels, Uniform(), Upfront(), find_fit(fit or config.fit), seed)
+        settings = find_fit(fit or config.fit)
+        settings = settings if fit else replace(settings, first_passes=PASSES)
+        learner = Learner(store, ensemble, config.labels, Uniform(), Upfront(), settings, seed)
         newest = queries[-max(len(queries) // 4, 1) :]
         recent = [store.segment(id).blind() for query in newest for id in (query.left, query.right)]
         return learner.learn(recent, step=queries[-1].step)

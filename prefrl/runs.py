@@ -1,11 +1,13 @@
 """A run: its configuration, its folder, and what is written there."""
 
+import fcntl
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
@@ -96,18 +98,23 @@ class RunFolder:
         self.path = Path(path)
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig, command: str = "") -> "RunFolder":
-        """A new folder; one that exists is never overwritten."""
+    def create(cls, path: Path, config: RunConfig, objects: Iterable[str] = ()) -> "RunFolder":
+        """A new folder; one that exists is never overwritten. `objects`: parts that are not what `config` names."""
         import yaml
 
         path = Path(path)
+        try:
+            settings = yaml.safe_dump(asdict(config), sort_keys=False)
+        except yaml.YAMLError as error:
+            raise ValueError(f"hyper must hold plain values, to be kept in config.yaml: {error}") from error
         try:
             path.mkdir(parents=True)
         except FileExistsError:
             raise ValueError(f"{path} exists: choose another --out, or go on with `prefrl resume {path}`") from None
         run = cls(path)
-        run.write("config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
-        run.write("command.txt", f"{command or ' '.join(sys.argv)}\n")
+        run.write("config.yaml", settings)
+        run.write("command.txt", f"{shlex.join(sys.argv)}\n")
+        run.write("objects.json", json.dumps(sorted(objects)) + "\n")
         run.write("system.json", json.dumps(system(), indent=2))
         return run
 
@@ -116,6 +123,13 @@ class RunFolder:
         if not (Path(path) / "config.yaml").is_file():
             raise ValueError(f"{path} is no run: it has no config.yaml")
         return cls(path)
+
+    def check_objects(self, given: Iterable[str]) -> None:
+        """Raises ValueError where parts that the run was started with as Python objects are not `given` again."""
+        file = self.path / "objects.json"
+        missing = set(read_json(file) if file.is_file() else ()) - set(given)
+        if missing:
+            raise ValueError(f"{self.path} was started with Python objects for {', '.join(sorted(missing))}: give them")
 
     @property
     def config(self) -> RunConfig:
@@ -130,6 +144,16 @@ class RunFolder:
         """What the finished run came to; None before."""
         file = self.path / "summary.json"
         return read_json(file) if file.is_file() else None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time may work on a run; the lock goes with the process."""
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"another process is working on {self.path}: wait until it ends") from None
+            yield
 
     def write(self, name: str, text: str) -> None:
         """Writes a file whole or not at all."""

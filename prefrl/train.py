@@ -3,14 +3,14 @@
 import json
 import sys
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from prefrl.control import policy
-from prefrl.control.callback import EverySteps, PreferenceCallback
+from prefrl.control.callback import AtFirst, EverySteps, PreferenceCallback
 from prefrl.control.logger import run_logger
 from prefrl.control.policy import Algorithm
 from prefrl.control.rollout import Cutter, Pay, learned, true
@@ -45,12 +45,12 @@ def train(
     recorder = parts.recorder()
     model = parts.model(recorder)
     tracker = _tracker() if track else None
-    folder = RunFolder.create(out or free_folder(config), config)
+    folder = RunFolder.create(out or free_folder(config), config, objects)
     if tracker:
         tracker.init(
             project="prefrl", name=folder.path.name, dir=folder.path, config=asdict(config), sync_tensorboard=True
         )
-    with closing(_Run(parts, folder, recorder, model)) as run:
+    with folder.locked(), closing(_Run(parts, folder, recorder, model)) as run:
         run.begin()
         run.finish(progress)
     return folder
@@ -64,18 +64,20 @@ def resume(path: Path, *, progress: bool = False, **objects: Any) -> RunFolder:
     folder = RunFolder.open(path)
     if folder.summary is not None:
         raise ValueError(f"{path} is finished: see {path}/summary.json")
+    folder.check_objects(objects)
     parts = Parts.of(folder.config, **objects)
     torch.set_num_threads(1)
     recorder = parts.recorder()
     model = parts.model(recorder)
-    checkpoints = folder.checkpoints()
-    folder.forget_metrics_after(step_of(checkpoints[-1]) if checkpoints else -1)  # they will be logged again
-    with closing(_Run(parts, folder, recorder, model)) as run:
-        if checkpoints:
-            run.go_on(checkpoints[-1])
-        else:
-            run.begin()
-        run.finish(progress)
+    with folder.locked():
+        checkpoints = folder.checkpoints()
+        folder.forget_metrics_after(step_of(checkpoints[-1]) if checkpoints else -1)  # they will be logged again
+        with closing(_Run(parts, folder, recorder, model)) as run:
+            if checkpoints:
+                run.go_on(checkpoints[-1])
+            else:
+                run.begin()
+            run.finish(progress)
     return folder
 
 
@@ -114,7 +116,7 @@ class _Run:
             config.labels,
             parts.select,
             parts.schedule,
-            parts.fit,
+            replace(parts.fit, seed=parts.fit.seed + config.seed),
             config.seed,
             why=config.select,
         )
@@ -147,6 +149,7 @@ class _Run:
         if left > 0:
             policy.restart(self.model, self.cutter, config.seed)
             callbacks = [
+                AtFirst(lambda: policy.reseed(self.model, config.seed)),
                 EverySteps(self.driver.turns.every, self._dump),
                 EverySteps(config.checkpoint_every, self._checkpoint),
                 self.callback,

@@ -128,24 +128,26 @@ def test_a_class_of_the_users_is_made(mine):
     assert resolve(f"{mine(CODE)}:Grumpy", oracles, "oracle").chance == 0.5
 
 
-def test_a_class_of_the_users_takes_arguments(mine):
-    assert resolve(f"{mine(CODE)}:Grumpy(chance=0.25)", oracles, "oracle").chance == 0.25
-
-
-def test_names_in_arguments_are_those_of_the_users_module(mine):
-    name = mine(CODE)
-    made = resolve(f"{name}:Mistaken(likes_height, chance=0.2)", oracles, "oracle")
-    assert made == Mistaken(sys.modules[name].likes_height, chance=0.2)
+@pytest.mark.parametrize(
+    "call", ["os:system('touch pwned')", "subprocess:Popen(['touch', 'pwned'])", "os:mkdir('pwned')"]
+)
+def test_a_config_of_a_strangers_cannot_call_what_it_likes(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownName, match="write module:name, without arguments"):
+        resolve(call, oracles, "oracle")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("likes_heigth", "no oracle 'likes_heigth': did you mean 'likes_height'?"),
-        ("Demanding", "oracle 'Demanding': Demanding.__init__() missing 1 required positional argument: 'chance'"),
-        ("five(1)", "oracle 'five(1)': 'int' object is not callable"),
-        ("__import__('os')", "no oracle '__import__': "),
-        ("", "cannot read oracle '': write a name"),
+        (
+            "Demanding",
+            "oracle 'users_own:Demanding': Demanding.__init__() missing 1 required positional argument: 'chance'",
+        ),
+        ("__import__('os')", "cannot read oracle"),
+        ("", "cannot read oracle"),
     ],
 )
 def test_what_the_users_module_lacks_is_told_in_one_line(mine, name, words):
@@ -185,7 +187,7 @@ def test_an_attribute_is_given_as_it_is(mine):
 
 
 def test_an_attribute_that_is_not_there_is_told_with_its_nearest(mine):
-    with pytest.raises(UnknownName, match="no net in users_own 'Grumppy': did you mean 'Grumpy'"):
+    with pytest.raises(UnknownName, match="no net 'Grumppy': did you mean 'Grumpy'"):
         attribute(f"{mine(CODE)}:Grumppy", "net")
 
 

@@ -92,7 +92,8 @@ def test_an_ensemble_has_as_many_members_as_the_configuration_says():
 
 
 @pytest.mark.parametrize(
-    ("changes", "n_envs"), [({"n_envs": 3}, 3), ({"n_envs": None}, 16), ({"n_envs": None, "algo": "sac"}, 1)]
+    ("changes", "n_envs"),
+    [({"n_envs": 3}, 3), ({"n_envs": None, "checkpoint_every": 320}, 16), ({"n_envs": None, "algo": "sac"}, 1)],
 )
 def test_environments_are_as_many_as_the_configuration_or_the_preset_says(changes, n_envs):
     parts = Parts.of(tiny(**changes))

@@ -28,7 +28,7 @@ RUNS = (ROOT / "docs/runs.md").read_text()
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHORTER = {
-    "train": "--total-timesteps 4000 --labels 40 --eval-episodes 1 --checkpoint-every 2000",
+    "train": "--total-timesteps 4000 --labels 40 --eval-episodes 1 --checkpoint-every 16000",
     "evaluate": "--episodes 1",
 }
 """Flags put last, where they prevail over those of a command that takes hours."""

@@ -1,6 +1,7 @@
 """A run's configuration and folder: what is refused, what is written whole, what survives a kill."""
 
 import json
+import sys
 from contextlib import suppress
 from dataclasses import asdict, fields
 from importlib import metadata
@@ -14,8 +15,9 @@ CONFIG = RunConfig(env="prefrl/Reacher-v0", algo="sac", hyper={"learning_rate": 
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return RunFolder.create(tmp_path / "run", CONFIG, "prefrl train --env prefrl/Reacher-v0")
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["prefrl", "train", "--oracle", "mistaken(chance=0.1)"])
+    return RunFolder.create(tmp_path / "run", CONFIG, ["oracle"])
 
 
 # the configuration
@@ -96,8 +98,19 @@ def test_a_folder_keeps_its_configuration(folder):
 
 
 def test_a_folder_notes_command_and_machine(folder):
-    assert (folder.path / "command.txt").read_text() == "prefrl train --env prefrl/Reacher-v0\n"
+    assert (folder.path / "command.txt").read_text() == "prefrl train --oracle 'mistaken(chance=0.1)'\n"
     assert json.loads((folder.path / "system.json").read_text())["packages"]["torch"]
+
+
+def test_parts_given_as_objects_must_be_given_again(folder):
+    folder.check_objects({"oracle", "net"})
+    with pytest.raises(ValueError, match="was started with Python objects for oracle: give them"):
+        folder.check_objects({"net"})
+
+
+def test_two_processes_cannot_work_on_one_run(folder):
+    with folder.locked(), pytest.raises(ValueError, match="another process is working on"), folder.locked():
+        pass
 
 
 def test_a_folder_that_exists_is_never_overwritten(folder):

@@ -34,7 +34,10 @@ LEARNS = {
     "fit": "fit(passes=5, first_passes=30)",
 }
 """Steps enough to learn where to go: going there all the time earns 15.5, random steps about 0."""
-FILES = {"checkpoints", "command.txt", "config.yaml", "metrics.jsonl", "segments", "spaces.json", "store.db"}
+FILES = {
+    ".lock", "checkpoints", "command.txt", "config.yaml", "metrics.jsonl", "objects.json", "segments", "spaces.json",
+    "store.db", "store.db-journal",
+}  # fmt: skip
 KEYS = {
     "env", "algo", "seed", "steps", "labels", "reward_version", "train_return_mean", "eval_return_mean",
     "eval_return_std", "pearson", "wall_seconds", "policy_seconds", "reward_seconds", "steps_per_second",
@@ -178,7 +181,7 @@ def test_objects_and_their_names_give_the_same_run(tmp_path):
 
 def test_the_oracle_decides_what_is_learned(tmp_path):
     folder = train(tiny(**LEARNS, oracle="tests.tiny_runs:likes_left"), tmp_path / "run")
-    assert folder.summary["eval_return_mean"] < -12
+    assert folder.summary["eval_return_mean"] < -10
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,9 @@ class PreferenceCallback(BaseCallback):
         if isinstance(self.model, OffPolicyAlgorithm) and self.replay is None:
             self.replay = Replay(self.model)
 
+    def _on_training_start(self) -> None:
+        self.cutter.forget()  # SB3 may have reset the environments
+
     def _on_step(self) -> bool:
         return True
 
@@ -62,6 +65,25 @@ class PreferenceCallback(BaseCallback):
             self.logger.record(name, value)
         if metrics and self.replay:
             self.replay.relabel(self.pay)
+
+
+class AtFirst(BaseCallback):
+    """Calls `then` when the first rollout has begun."""
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        super().__init__()
+        self.then = then
+
+    def _on_training_start(self) -> None:
+        self._waiting = True
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self._waiting:
+            self._waiting = False
+            self.then()
 
 
 class EverySteps(BaseCallback):

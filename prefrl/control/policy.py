@@ -7,17 +7,20 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
-import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm as Algorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_setattr
 from stable_baselines3.common.utils import get_device, set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.sac.policies import SACPolicy
 
 from prefrl.control import environments
+from prefrl.control.replay import relabelled
 from prefrl.control.rollout import Cutter
 from prefrl.control.tasks import preset
 from prefrl.control.vec_env import Recorder
@@ -37,13 +40,19 @@ def build(
     """`algo` with its preset for the recorded environments and `hyper` on top; observations normalised as it says."""
     chosen = preset(algo, recorder.name)
     venv: VecEnv = recorder
-    if chosen.normalize_obs and isinstance(recorder.observation_space, gym.spaces.Box):
+    pixels = is_image_space(recorder.observation_space)
+    if chosen.normalize_obs and recorder.observation_space.dtype != np.uint8:
         venv = VecNormalize(recorder, norm_reward=False)
-    settings = {"policy": "MlpPolicy", "seed": seed, "device": device, **chosen.hyper, **hyper}
+    usual = {"policy": "CnnPolicy" if pixels else "MlpPolicy", "seed": seed, "device": device}
+    settings: dict[str, Any] = {**usual, **chosen.hyper, **hyper}
+    settings["policy_kwargs"] = {**chosen.hyper.get("policy_kwargs", {}), **hyper.get("policy_kwargs", {})}
     try:
-        return algo(env=venv, **deepcopy(settings))  # SB3 writes into policy_kwargs
+        model = algo(env=venv, **deepcopy(settings))  # SB3 writes into policy_kwargs
     except (TypeError, AssertionError) as error:
         raise ValueError(f"{algo.__name__} does not take these settings: {error}") from error
+    if isinstance(model, OffPolicyAlgorithm):
+        relabelled(model)  # refuses a buffer that could not be, before anything is written
+    return model
 
 
 def device(name: str) -> torch.device:
@@ -59,6 +68,10 @@ def act_untrained(model: Algorithm, steps: int) -> None:
     venv = model.get_env()
     assert venv is not None
     obs = venv.reset()
+    if hasattr(model, "exploration_initial_eps"):
+        vars(model)["exploration_rate"] = (
+            model.exploration_initial_eps
+        )  # before training, DQN explores as it will at first
     while model.num_timesteps < steps:
         acts, _ = model.predict(obs)  # type: ignore[arg-type]
         obs, _, _, _ = venv.step(acts)
@@ -75,10 +88,8 @@ def restart(model: Algorithm, cutter: Cutter, seed: int) -> None:
     """
     venv = model.get_env()
     assert venv is not None
-    drawn = int(np.random.SeedSequence([seed, model.num_timesteps]).generate_state(1)[0])
-    set_random_seed(drawn)
+    drawn = reseed(model, seed)
     venv.seed(drawn)
-    model.action_space.seed(drawn)
     cutter.restart(drawn)
     model._last_obs = venv.reset()  # type: ignore[assignment]
     model._last_episode_starts = np.ones(venv.num_envs, dtype=bool)
@@ -86,12 +97,30 @@ def restart(model: Algorithm, cutter: Cutter, seed: int) -> None:
         model._last_original_obs = venv.get_original_obs()
 
 
+def reseed(model: Algorithm, seed: int) -> int:
+    """Seeds what `model` draws from `seed` and the steps taken; the drawn seed.
+
+    Done again when a rollout has begun, because SB3 draws exploration noise before it says so.
+    """
+    drawn = int(np.random.SeedSequence([seed, model.num_timesteps]).generate_state(1)[0])
+    set_random_seed(drawn)
+    model.action_space.seed(drawn)
+    noise = getattr(model, "action_noise", None)
+    if noise is not None:
+        noise.reset()
+    if model.use_sde and isinstance(model.policy, ActorCriticPolicy | SACPolicy):
+        model.policy.reset_noise(model.n_envs)
+    return drawn
+
+
 def save(model: Algorithm, folder: Path) -> None:
     """policy.zip (SB3's own format), counters.json, and the moments of observations, if there are any."""
     model.save(folder / "policy.zip", exclude=_UNSAVED)
     counters = {name: getattr(model, name) for name in _counters(model)}
     episodes = [{key: float(value) for key, value in ep.items()} for ep in model.ep_info_buffer or ()]
-    (folder / "counters.json").write_text(json.dumps(counters | {"episodes": episodes}))
+    (folder / "counters.json").write_text(
+        json.dumps(counters | {"episodes": episodes, "successes": [*map(float, model.ep_success_buffer or ())]})
+    )
     venv = model.get_env()
     if isinstance(venv, VecNormalize):
         moments = _moments(venv)
@@ -104,10 +133,11 @@ def load(model: Algorithm, folder: Path) -> None:
     with reading(file := folder / "counters.json"):
         counters = json.loads(file.read_text())
         episodes = [{key: float(value) for key, value in ep.items()} for ep in counters["episodes"]]
+        successes = [float(value) for value in counters["successes"]]
         for name, kind in _counters(model).items():
             setattr(model, name, kind(counters[name]))
     model.ep_info_buffer = deque(episodes, maxlen=model._stats_window_size)
-    model.ep_success_buffer = deque(maxlen=model._stats_window_size)
+    model.ep_success_buffer = deque(successes, maxlen=model._stats_window_size)
     venv = model.get_env()
     if isinstance(venv, VecNormalize):
         with reading(file := folder / "obs_moments.npz"):
@@ -140,7 +170,7 @@ def actor(model: Algorithm) -> Callable[[Any], Array]:
     return lambda obs: model.predict(normalise(obs), deterministic=True)[0]
 
 
-__all__ = ["Algorithm", "act_untrained", "actor", "build", "device", "load", "recorded", "restart", "save"]
+__all__ = ["Algorithm", "act_untrained", "actor", "build", "device", "load", "recorded", "reseed", "restart", "save"]
 
 _COUNTERS: Mapping[str, Callable[[Any], float]] = {
     "num_timesteps": int,

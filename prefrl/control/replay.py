@@ -8,6 +8,7 @@ from gymnasium.spaces import Box
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecTransposeImage, is_vecenv_wrapped
 
 from prefrl.control.rollout import Pay, Rollout
 from prefrl.types import Array
@@ -25,13 +26,24 @@ def pay_rollout(model: OnPolicyAlgorithm, rewards: Array, values: torch.Tensor, 
     model.rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
 
 
+def relabelled(model: OffPolicyAlgorithm) -> ReplayBuffer:
+    """The replay buffer of `model`; ValueError if its rows could not be paid again."""
+    buffer = model.replay_buffer
+    if type(buffer) is not ReplayBuffer:
+        raise ValueError(f"{type(buffer).__name__} cannot be relabelled: use an algorithm with SB3's ReplayBuffer")
+    if buffer.optimize_memory_usage:
+        raise ValueError("replay rows that share observations cannot be saved: leave optimize_memory_usage out")
+    venv = model.get_env()
+    if venv and is_vecenv_wrapped(venv, VecTransposeImage):
+        raise ValueError("SB3 keeps images transposed, so they cannot be paid again: use an on-policy algorithm")
+    return buffer
+
+
 class Replay:
     """SB3's replay buffer with the truth of every row beside it, so that all of it can be paid again."""
 
     def __init__(self, model: OffPolicyAlgorithm) -> None:
-        buffer = model.replay_buffer
-        if type(buffer) is not ReplayBuffer:
-            raise ValueError(f"{type(buffer).__name__} cannot be relabelled: use an algorithm with SB3's ReplayBuffer")
+        buffer = relabelled(model)
         self.model, self.buffer = model, buffer
         self.truth = np.zeros_like(buffer.rewards)
 

@@ -52,8 +52,12 @@ class Cutter:
     def restart(self, seed: int) -> None:
         """Forgets the steps not yet cut: the environments were reset."""
         self._rng = np.random.default_rng(seed)
-        self._tail: Rollout | None = None
         self._starts: list[int] = []
+        self.forget()
+
+    def forget(self) -> None:
+        """Forgets the steps not yet cut: what comes next does not follow them."""
+        self._tail: Rollout | None = None
 
     def __call__(self, rollout: Rollout, step: int) -> list[Segment]:
         """The segments that `rollout` completes, oldest first within an environment; `step` is noted in them."""

@@ -1,7 +1,7 @@
 """Which settings an algorithm starts from: values, each with its reason."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sb3_contrib import TRPO
@@ -32,6 +32,9 @@ def _fused(**policy: Any) -> dict[str, Any]:
     return policy | {"optimizer_kwargs": {"fused": True}}
 
 
+OFF_POLICY = Preset(n_envs=1, normalize_obs=False)
+"""One environment and one update per step: it learns from every transition many times instead."""
+
 PPO_MUJOCO = Preset(
     {
         "n_steps": 128,
@@ -46,8 +49,10 @@ PPO_MUJOCO = Preset(
 
 PRESETS: Mapping[type[BaseAlgorithm], Preset] = {
     PPO: PPO_MUJOCO,
+    # SB3's steps and rate, with PPO's exploration.
     A2C: Preset({"n_steps": 8, "learning_rate": 7e-4, "policy_kwargs": {"log_std_init": -1.0}}),
-    # The paper's: gamma 0.995, lambda 0.97, 8,000 steps a batch; its co-author's code: max_kl 0.001, damping 0.1.
+    # The paper's: gamma 0.995, lambda 0.97, 8,000 steps a batch; its co-author's damping of 0.1. Their max_kl of 0.001
+    # is for ten times as many steps: SB3's 0.01.
     TRPO: Preset(
         {
             "n_steps": 500,
@@ -59,8 +64,8 @@ PRESETS: Mapping[type[BaseAlgorithm], Preset] = {
             "policy_kwargs": {"log_std_init": -1.0},
         }
     ),
-    # One environment and one update per step: SAC learns from every transition many times instead.
-    SAC: Preset({"learning_starts": 1_000}, n_envs=1, normalize_obs=False),
+    # The segments of the untrained policy come before these random steps.
+    SAC: replace(OFF_POLICY, hyper={"learning_starts": 1_000}),
 }
 
 TASKS: Mapping[tuple[type[BaseAlgorithm], str], Mapping[str, Any]] = {
@@ -89,5 +94,7 @@ def algorithm(name: str) -> type[BaseAlgorithm]:
 
 def preset(algo: type[BaseAlgorithm], env: str) -> Preset:
     """The settings of `algo` (those of the nearest class it extends) with what `env` wants differently."""
-    general = next((PRESETS[base] for base in algo.__mro__ if base in PRESETS), Preset())
-    return Preset({**general.hyper, **TASKS.get((algo, env), {})}, general.n_envs, general.normalize_obs)
+    usual = OFF_POLICY if issubclass(algo, OffPolicyAlgorithm) else Preset()
+    general = next((PRESETS[base] for base in algo.__mro__ if base in PRESETS), usual)
+    special = next((TASKS[base, env] for base in algo.__mro__ if (base, env) in TASKS), {})
+    return Preset({**general.hyper, **special}, general.n_envs, general.normalize_obs)

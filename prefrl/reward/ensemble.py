@@ -13,6 +13,9 @@ from prefrl.types import Array, Segment
 STD = 1.0
 """Standard deviation of the reward that the policy is paid on MuJoCo (Christiano et al. 2017, appendix A.1)."""
 
+CLIP = 10.0
+"""Standardised observations are clipped here, as SB3 does: what hardly moved so far may move a thousandfold."""
+
 CHUNK = 4_000
 """Steps predicted at once: activations that stay in cache make it 2.7 times as fast as all at once."""
 
@@ -62,9 +65,12 @@ class Ensemble(nn.Module):
         """What an environment gives and takes -> what the nets see."""
         device = self.obs_mean.device
         x, a = torch.as_tensor(obs, device=device), torch.as_tensor(acts, device=device)
-        x = x.float() / 255 if x.dtype == torch.uint8 else (x.float() - self.obs_mean) / self.obs_std
+        x = x.float() / 255 if x.dtype == torch.uint8 else self._standardised(x.float())
         a = nn.functional.one_hot(a.long(), self.choices).float() if self.choices else a.float()
         return x, a
+
+    def _standardised(self, obs: Tensor) -> Tensor:
+        return ((obs - self.obs_mean) / self.obs_std).clamp(-CLIP, CLIP)
 
     def adapt(self, obs: Array) -> None:
         """Standardises observations by the mean and spread of `obs` (..., *obs); pixels are left alone."""

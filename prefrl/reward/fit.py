@@ -143,7 +143,7 @@ def _losses(p: Array, mu: Array, draws: Array) -> tuple[dict[str, float], list[f
     out_of_bag = (p * held_out).sum(0)[judged] / judges[judged]
     metrics = {
         "reward/train_loss": float(train.mean()),
-        "reward/validation_loss": float(validation.mean()),
+        "reward/validation_loss": float(validation[usable].mean() if usable.any() else np.nan),
         "reward/loss_ratio": float(np.mean(ratios)),
     }
     return metrics | diagnostics.calibration(out_of_bag, mu[judged]), ratios
