@@ -73,6 +73,11 @@ def test_members_that_differ_spread_around_a_constant_mean():
     assert told == {"reward/std": 0, "reward/q05": 3, "reward/q50": 3, "reward/q95": 3, "reward/spread": 1}
 
 
+def test_the_spread_is_that_of_members_not_of_steps():
+    steps = np.arange(20.0).reshape(4, 5)
+    assert distribution(np.stack([steps - 1, steps + 1]))["reward/spread"] == 1
+
+
 def test_quantiles_are_of_the_steps():
     told = distribution(np.arange(101.0).reshape(1, 1, 101))
     assert [told[f"reward/q{q}"] for q in ("05", "50", "95")] == pytest.approx([5, 50, 95])

@@ -17,7 +17,7 @@ from prefrl.control.callback import PreferenceCallback
 from prefrl.control.rollout import Cutter, learned
 from prefrl.control.vec_env import Recorder
 from prefrl.loop import ATTEMPTS, Baseline, Learner, Lockstep, Recent, Turns
-from prefrl.oracles import Skipping, Stochastic, Synthetic
+from prefrl.oracles import Synthetic
 from prefrl.queries import Disagreement, Uniform
 from prefrl.reward.ensemble import Ensemble
 from prefrl.reward.fit import Fit
@@ -63,6 +63,31 @@ def driver(store, oracle=Synthetic(), **parts):  # noqa: B008 -- a value
 
 def answer(store, queries, preference=1.0, labeller="someone"):
     return store.answer([Label(query.id, preference, labeller) for query in queries])
+
+
+class Asked:
+    """Keeps what an oracle was asked, or was shown because it had answered it before."""
+
+    def __init__(self, oracle):
+        self.oracle, self.pairs = oracle, []
+
+    def __call__(self, left, right):
+        self.pairs.append((left, right))
+        return self.oracle(left, right)
+
+    def observe(self, left, right):
+        self.pairs.append((left, right))
+
+
+class Counting(Asked):
+    """An oracle whose every answer depends on how many came before; it cannot tell each fourth pair."""
+
+    def __init__(self):
+        super().__init__(self._answer)
+
+    def _answer(self, left, right):
+        asked = len(self.pairs)
+        return None if asked % 4 == 0 else (0.618 * asked) % 1
 
 
 def likes_right(left, right):
@@ -186,21 +211,16 @@ def test_an_answer_that_comes_up_again_is_not_charged_again(store):
     assert len(oracle.pairs) == 3
 
 
-class Asked:
-    """Keeps what an oracle was asked."""
-
-    def __init__(self, oracle):
-        self.oracle, self.pairs = oracle, []
-
-    def __call__(self, left, right):
-        self.pairs.append((left, right))
-        return self.oracle(left, right)
-
-
 def test_there_is_no_turn_before_there_is_a_pair(store):
     drive = driver(store)
     assert drive([], 10) == drive(segments(11, count=1), 11) == {}
     assert drive(segments(12), 12)
+
+
+def test_asking_again_asks_other_pairs(store):
+    asks = learner(store)
+    first, again = (asks.ask(segments(10), 6, 10, attempt) for attempt in (0, 1))
+    assert not {query.id for query in again} <= {query.id for query in first}
 
 
 def test_no_more_pairs_are_asked_than_there_are(store):
@@ -382,21 +402,14 @@ def kill_at(store, verb, moment):
     setattr(store, verb, killed)
 
 
-ORACLES = {
-    "without": Synthetic,
-    "with a memory": lambda: Skipping(Stochastic(beta=0.5), chance=0.4),
-}
-
-
-@pytest.fixture(scope="module", params=ORACLES)
+@pytest.fixture(scope="module", params=[Synthetic, Counting])
 def undisturbed(request, tmp_path_factory):
-    """An oracle, and the rows of a run that nobody killed."""
-    oracle = ORACLES[request.param]
+    """An oracle, without or with a memory, and the rows of a run that nobody killed."""
     with Store(tmp_path_factory.mktemp("undisturbed")) as store:
-        drive = driver(store, oracle(), budget=16)
+        drive = driver(store, request.param(), budget=16)
         for step in (10, 30, 60):
             drive(segments(step), step)
-        return oracle, rows(store)
+        return request.param, rows(store)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -432,15 +445,11 @@ def test_a_run_killed_between_turns_goes_on_as_if_it_were_not(undisturbed, tmp_p
 
 
 def test_an_oracle_sees_again_what_it_answered_before_the_checkpoint(store, tmp_path):
-    class Remembers(Asked):
-        def observe(self, left, right):
-            self.pairs.append((left, right))
-
-    first = driver(store, Remembers(Synthetic()))
+    first = driver(store, Asked(Synthetic()))
     first(segments(10), 10)
     first.save(tmp_path)
     first(segments(30), 30)
-    second = driver(store, Remembers(Synthetic()))
+    second = driver(store, Asked(Synthetic()))
     second.load(tmp_path, step=10)
     asked = [(query.left, query.right) for query in store.queries(upto=10)]
     assert [(left.id, right.id) for left, right in second.oracle.pairs] == asked

@@ -36,7 +36,7 @@ LEARNS = {
 """Steps enough to learn where to go: going there all the time earns 15.5, random steps about 0."""
 FILES = {
     ".lock", "checkpoints", "command.txt", "config.yaml", "metrics.jsonl", "objects.json", "segments", "spaces.json",
-    "store.db", "store.db-journal",
+    "store.db", "summary.json", "system.json", "tb",
 }  # fmt: skip
 KEYS = {
     "env", "algo", "seed", "steps", "labels", "reward_version", "train_return_mean", "eval_return_mean",
@@ -115,7 +115,7 @@ def test_policy_and_reward_share_the_time_of_the_run(learned):
 
 
 def test_the_folder_holds_what_the_plan_promises(first):
-    assert {path.name for path in first.path.iterdir()} == {*FILES, "summary.json", "system.json", "tb"}
+    assert {path.name for path in first.path.iterdir()} - {"store.db-journal"} == FILES  # newer SQLites leave none
 
 
 def test_the_folder_repeats_the_configuration(first):
