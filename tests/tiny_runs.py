@@ -100,6 +100,7 @@ def presses_ctrl_c(left: Segment, right: Segment) -> float:
     if "CTRL_C" in os.environ:
         os.environ["CTRL_C"] = str(int(os.environ["CTRL_C"]) - 1)
         if os.environ["CTRL_C"] == "0":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
             os.kill(os.getpid(), signal.SIGINT)
     return Synthetic()(left, right)
 
