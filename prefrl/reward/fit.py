@@ -58,7 +58,7 @@ class Fit:
         for _ in range(passes):
             for batches in _epoch(draws, self.batch, rng):
                 optimizer.zero_grad()
-                _loss(ensemble, data, draws, batches).backward()
+                _backward(ensemble, data, draws, batches)
                 optimizer.step()
         metrics, ratios = _losses(data.preferences(ensemble, self.batch), data.mu.cpu().numpy(), draws)
         updates = passes * -(-int((draws > 0).sum(1).max()) // self.batch)
@@ -119,15 +119,16 @@ def _epoch(draws: Array, batch: int, rng: np.random.Generator) -> list[list[Arra
     return [[r[start : start + batch] for r in rows] for start in range(0, longest, batch)]
 
 
-def _loss(ensemble: Ensemble, data: _Data, draws: Array, batches: Sequence[Array]) -> Tensor:
-    """Summed over the members, so that no member's step depends on how many there are."""
-    total = torch.zeros(())
+def _backward(ensemble: Ensemble, data: _Data, draws: Array, batches: Sequence[Array]) -> None:
+    """Gradients of the losses' sum over the members, so that no member's step depends on how many there are.
+
+    One member after the other: its activations are still in cache when they are needed again.
+    """
     for member, drawn, rows in zip(ensemble.members, draws, batches, strict=True):
         if len(rows):
             which = torch.from_numpy(rows)
             loss = bradley_terry(*data.returns(member, which), data.mu[which])
-            total = total + (torch.from_numpy(drawn[rows]).to(loss.device) * loss).mean()
-    return total
+            (torch.from_numpy(drawn[rows]).to(loss.device) * loss).mean().backward()
 
 
 def _losses(p: Array, mu: Array, draws: Array) -> tuple[dict[str, float], list[float]]:
