@@ -253,14 +253,17 @@ def _export(given: argparse.Namespace) -> None:
     from prefrl.exchange import export
     from prefrl.store import Store
 
-    print(export(Store(RunFolder.open(given.run_folder).path), given.file, given.format))
+    with Store(RunFolder.open(given.run_folder).path) as store:
+        print(f"{given.file}: {export(store, given.file, given.format)}")
 
 
 def _import(given: argparse.Namespace) -> None:
     from prefrl.exchange import load
     from prefrl.store import Store
 
-    print(load(Store(RunFolder.open(given.run_folder).path), given.file, given.format))
+    folder = RunFolder.open(given.run_folder)
+    with folder.locked(), Store(folder.path) as store:
+        print(f"{given.file}: {load(store, given.file, given.format)}")
 
 
 def _check_env(given: argparse.Namespace) -> int:

@@ -49,6 +49,10 @@ class Report:
     dropped: dict[str, int]
     """What the target cannot hold, and how many of it."""
 
+    def __str__(self) -> str:
+        left_out = ", ".join(f"{count} {what}" for what, count in self.dropped.items()) or "nothing"
+        return f"{self.written} labels ({self.ties} ties, {self.skipped} cannot tell); not in this format: {left_out}"
+
 
 class Pair(NamedTuple):
     """A query with what its ids stand for; the labels have the ids that they had in the store they come from."""

@@ -48,7 +48,9 @@ class RunConfig:
     segment_length: int | None = option(None, "steps of a segment; as the environment says, if not given")
     n_envs: int | None = option(None, "environments stepped side by side; the algorithm's preset, if not given")
     hyper: dict[str, Any] = option({}, "settings of the algorithm that differ from its preset: learning_rate=0.001")
-    checkpoint_every: int = option(100_000, "steps between checkpoints")
+    checkpoint_every: int = option(
+        100_000, "steps between checkpoints, at which environments start anew, so that a resumed run is the same"
+    )
     allow_variable_horizon: bool = option(False, "admit episodes of different lengths, which tell about the reward")
     eval_episodes: int = option(10, "episodes of the final evaluation")
     device: str = option("cpu", "where nets live: cpu, cuda, auto")
