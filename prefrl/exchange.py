@@ -87,7 +87,11 @@ def load(store: Store, path: Path, format: str) -> Report:
     pairs = read(path)
     asked: list[Query] = []
     answers: list[list[Label]] = []
+    known = next((store.segment(query.left) for query in store.queries()), None)
     while batch := list(islice(pairs, BATCH)):
+        known = known or batch[0].left
+        for segment in (side for pair in batch for side in (pair.left, pair.right)):
+            _check_like(known, segment, path)
         recorded = store.record(segment for pair in batch for segment in (pair.left, pair.right))
         for pair, left, right in zip(batch, recorded[::2], recorded[1::2], strict=True):
             asked.append(replace(pair.query, left=left.id, right=right.id))
@@ -96,6 +100,15 @@ def load(store: Store, path: Path, format: str) -> Report:
     queries = store.ask(asked)
     labels = [replace(label, query=q.id) for q, own in zip(queries, answers, strict=True) for label in own]
     return _report(store.answer(_with_free_keys(store, sorted(labels, key=lambda label: label.id))), Counter())
+
+
+def _check_like(known: Segment, segment: Segment, path: Path) -> None:
+    """Segments of other shapes could never be compared, and rows are never taken back."""
+    shapes = [(s.obs.shape, s.acts.shape) for s in (known, segment)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{path} has segments of obs and acts {shapes[1]}, this store of {shapes[0]}: nothing was added"
+        )
 
 
 def _with_free_keys(store: Store, labels: list[Label]) -> list[Label]:

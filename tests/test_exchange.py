@@ -324,3 +324,18 @@ def test_a_b_pref_file_with_another_label_or_no_width_is_refused(empty, tmp_path
         load(empty, tmp_path / "bare.npz", "b-pref")
     with pytest.raises(ValueError, match=r"0 \(first\), 1 \(second\) or -1 \(tie\), not 2"):
         load(empty, tmp_path / "odd.npz", "b-pref")
+
+
+def test_segments_of_another_shape_are_refused_whole(tmp_path):
+    """They could never be compared with those that are there, and rows are never taken back."""
+    with Store(tmp_path / "long") as long, Store(tmp_path / "short") as short:
+        for store, steps in ((long, 8), (short, 5)):
+            left, right = store.record(
+                [Segment(np.full((steps, 2), side), np.zeros((steps, 1))) for side in (1.0, 2.0)]
+            )
+            (query,) = store.ask([Query(left.id, right.id, step=1)])
+            store.answer([Label(query.id, 1.0, "me")])
+        export(long, tmp_path / "long.jsonl", "jsonl")
+        with pytest.raises(ValueError, match="nothing was added"):
+            load(short, tmp_path / "long.jsonl", "jsonl")
+        assert short.counts().asked == 1
