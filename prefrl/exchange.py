@@ -123,7 +123,7 @@ def _with_free_keys(store: Store, labels: list[Label]) -> list[Label]:
 
 
 def _report(written: list[Label], dropped: Counter[str]) -> Report:
-    preferences = [label.preference for label in written]
+    preferences = [label.preference for label in written if not label.note]
     return Report(
         len(written), preferences.count(0.5), preferences.count(None), {k: n for k, n in dropped.items() if n}
     )
@@ -151,8 +151,9 @@ def _read_jsonl(path: Path) -> Iterator[Pair]:
 def _write_parquet(store: Store, file: IO[bytes]) -> Report:
     pa, parquet = _pyarrow()
     array = pa.struct({"dtype": pa.string(), "shape": pa.list_(pa.int64()), "data": pa.large_binary()})
-    segment = pa.struct({"obs": array, "acts": array, "truth": array, "media": pa.string(), "step": pa.int64()})
-    texts = {name: pa.string() for name in ("labeller", "key")}
+    arrays = {name: array for name in ("obs", "acts", "truth", "state")}
+    segment = pa.struct({**arrays, "media": pa.string(), "step": pa.int64()})
+    texts = {name: pa.string() for name in ("labeller", "key", "note")}
     label = pa.struct({"id": pa.int64(), **{name: pa.float64() for name in ("preference", "seconds", "at")}, **texts})
     row = {"left": segment, "right": segment, "step": pa.int64(), "why": pa.string(), "labels": pa.list_(label)}
     entries = _entries(store, _bytes)
@@ -245,7 +246,7 @@ def _decided(
     dropped = Counter(
         {
             "superseded labels": len(history) - len(current),
-            'labels "cannot tell"': len(current) - len(decided),
+            "labels without a preference": len(current) - len(decided),
             "preferences between 0, 0.5 and 1": len(decided) - len(held),
             "pairs of another shape or type": len(alike) - sum(alike),
             "queries without labels": store.counts().unanswered,
@@ -302,9 +303,9 @@ def _entries(store: Store, encode: Callable[[Array], object]) -> Iterator[dict[s
 
 
 def _plain(segment: Segment, encode: Callable[[Array], object]) -> dict[str, object]:
-    truth = None if segment.truth is None else encode(segment.truth)
-    arrays = {"obs": encode(segment.obs), "acts": encode(segment.acts), "truth": truth}
-    return {**arrays, "media": segment.media, "step": segment.step}
+    arrays = {name: getattr(segment, name) for name in ("obs", "acts", "truth", "state")}
+    encoded = {name: None if array is None else encode(array) for name, array in arrays.items()}
+    return {**encoded, "media": segment.media, "step": segment.step}
 
 
 def _parsed(path: Path, entries: Iterable[Any], parse: Callable[[Any], Pair]) -> Iterator[Pair]:
@@ -327,9 +328,15 @@ def _pair(entry: dict[str, Any], decode: Callable[[dict[str, Any]], Array]) -> P
 
 
 def _segment(plain: dict[str, Any], decode: Callable[[dict[str, Any]], Array]) -> Segment:
-    truth = None if plain["truth"] is None else decode(plain["truth"])
-    media = None if plain["media"] is None else str(plain["media"])
-    segment = Segment(decode(plain["obs"]), decode(plain["acts"]), truth, media=media, step=index(plain["step"]))
+    truth, state = (plain.get(name) for name in ("truth", "state"))
+    segment = Segment(
+        decode(plain["obs"]),
+        decode(plain["acts"]),
+        None if truth is None else decode(truth),
+        None if plain["media"] is None else str(plain["media"]),
+        step=index(plain["step"]),
+        state=None if state is None else decode(state),
+    )
     digest(segment)  # refuses what no store keeps
     return segment
 

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Row, Select, Table, func, select, true
 
 from prefrl.files import reading
 from prefrl.tables import find, labels, opened, put, queries, rewards, segments, sqlite_file, writing
-from prefrl.types import Array, Comparison, Label, Query, Segment
+from prefrl.types import NOTES, UNDONE, Array, Comparison, Label, Query, Segment
 
 SYNCS = 16
 """Files synced at once: a file system commits them together, in a tenth of the time that one by one takes."""
@@ -38,7 +38,7 @@ class Counts:
     skipped: int
     """Labels that say "cannot tell"."""
     unanswered: int
-    """Queries without any label."""
+    """Queries without an answer, or whose answers were taken back."""
 
 
 class Version(NamedTuple):
@@ -126,13 +126,17 @@ class Store:
         rows = self._by_id(segments, ids)
         return {i: replace(self._read(row.digest), media=row.media, id=i, step=row.step) for i, row in rows.items()}
 
-    def queries(self, upto: int | None = None) -> list[Query]:
-        """What was asked until the policy had taken `upto` steps, in the order of ids."""
-        return [Query(**row._asdict()) for row in self._all(_queries(upto))]
+    def media(self, ids: Iterable[int]) -> dict[int, str | None]:
+        """What a person sees of segments, by id; their arrays are not read."""
+        return {i: row.media for i, row in self._by_id(segments, ids).items()}
+
+    def queries(self, upto: int | None = None, after: int = 0) -> list[Query]:
+        """What was asked until the policy had taken `upto` steps, with an id above `after`, in the order of ids."""
+        return [Query(**row._asdict()) for row in self._all(_queries(upto).where(queries.c.id > after))]
 
     def unanswered(self, upto: int | None = None) -> list[Query]:
-        """The queries without any label."""
-        waiting = _queries(upto).where(queries.c.id.not_in(select(labels.c.query)))
+        """The queries without an answer, or whose answers were all taken back."""
+        waiting = _queries(upto).where(queries.c.id.not_in(_answered()))
         return [Query(**row._asdict()) for row in self._all(waiting)]
 
     def labels(self, after: int = 0, upto: int | None = None) -> list[Label]:
@@ -152,8 +156,8 @@ class Store:
 
     def counts(self, upto: int | None = None) -> Counts:
         """How much there is of everything, by the policy's first `upto` steps."""
-        latest = select(func.max(labels.c.id)).group_by(labels.c.query, labels.c.labeller)
-        current = _labels(select(labels.c.preference), 0, upto).where(labels.c.id.in_(latest)).subquery()
+        chosen = _labels(select(labels.c.preference), 0, upto).where(labels.c.id.in_(_latest()), labels.c.note == "")
+        current = chosen.subquery()
         asked = _queries(upto).subquery()
         counted = select(
             select(func.count()).select_from(segments).where(_by(segments, upto)).label("recorded"),
@@ -162,7 +166,7 @@ class Store:
             select(func.count() - func.count(current.c.preference)).select_from(current).label("skipped"),
             select(func.count())
             .select_from(asked)
-            .where(asked.c.id.not_in(select(labels.c.query)))
+            .where(asked.c.id.not_in(_answered()))
             .label("unanswered"),
         )
         return Counts(**self._all(counted)[0]._asdict())
@@ -204,8 +208,8 @@ class Store:
     def _read_file(self, name: str) -> Segment:
         path = self._path(name)
         arrays = unpack(path)
-        if arrays.keys() - {"truth"} == {"obs", "acts"}:
-            segment = Segment(arrays["obs"], arrays["acts"], arrays.get("truth"))
+        if arrays.keys() - {"truth", "state"} == {"obs", "acts"}:
+            segment = Segment(**arrays)
             if digest(segment) == name:
                 return segment
         raise ValueError(f"{path} is not what was recorded under this name: restore it")
@@ -231,6 +235,8 @@ def checked(label: Label) -> Label:
     """The label as the store will keep it; an impossible one is refused."""
     if label.preference is not None and not 0 <= label.preference <= 1:
         raise ValueError(f"a preference is a chance in [0, 1] or None, not {label.preference}")
+    if label.note not in NOTES or (label.note and label.preference is not None):
+        raise ValueError(f"a note is one of {', '.join(NOTES[1:])}, and has no preference beside it: {label.note!r}")
     if not (math.isfinite(label.seconds) and math.isfinite(label.at)):
         raise ValueError(f"the times of a label must be finite, not {label.seconds} and {label.at}")
     return replace(
@@ -269,8 +275,8 @@ def _save(path: Path, segment: Segment) -> None:
 
 
 def _arrays(segment: Segment) -> dict[str, Any]:
-    arrays = {"obs": segment.obs, "acts": segment.acts}
-    return arrays if segment.truth is None else {**arrays, "truth": segment.truth}
+    arrays = {"obs": segment.obs, "acts": segment.acts, "truth": segment.truth, "state": segment.state}
+    return {name: array for name, array in arrays.items() if array is not None}
 
 
 def _sync(folder: Path) -> None:
@@ -293,6 +299,15 @@ def _queries(upto: int | None) -> Select[Any]:
 def _labels(columns: Select[Any], after: int, upto: int | None) -> Select[Any]:
     asked = columns.join_from(labels, queries, labels.c.query == queries.c.id)
     return asked.where(labels.c.id > after, _by(queries, upto)).order_by(labels.c.id)
+
+
+def _latest() -> Select[Any]:
+    """Of every labeller's labels to a query, the last."""
+    return select(func.max(labels.c.id)).group_by(labels.c.query, labels.c.labeller)
+
+
+def _answered() -> Select[Any]:
+    return select(labels.c.query).where(labels.c.id.in_(_latest()), labels.c.note != UNDONE)
 
 
 def _text(name: str, value: str) -> str:

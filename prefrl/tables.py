@@ -33,8 +33,8 @@ from sqlalchemy import (
     tuple_,
 )
 
-SCHEMA = 1
-"""Version of the tables; a store made with another is refused."""
+SCHEMA = 2
+"""Version of the tables; a store of an earlier one is brought up to it, one of a later one is refused."""
 PATIENCE = 60.0
 """Seconds to wait for other writers of one SQLite file; sixteen of them wait 6 s at worst."""
 BATCH = 10_000
@@ -87,6 +87,7 @@ labels = Table(
     Column("labeller", Text, nullable=False),
     Column("seconds", Double, nullable=False),
     Column("at", Double, nullable=False),
+    Column("note", Text, nullable=False, server_default=""),
 )
 rewards = Table(
     "rewards",
@@ -115,12 +116,22 @@ def opened(url: str | URL) -> Engine:
             raise ValueError(f"{engine.url} is not a prefrl store: choose another, or an empty database")
         with engine.connect() as connection:
             found = connection.scalar(select(func.max(mark.c.schema)))
-        if found != SCHEMA:
+        if found == 1:
+            _add_notes(engine)
+        elif found != SCHEMA:
             raise ValueError(f"{engine.url} is a store of version {found}, this is a prefrl for version {SCHEMA}")
     except BaseException:
         engine.dispose()
         raise
     return engine
+
+
+def _add_notes(engine: Engine) -> None:
+    """From version 1 to 2."""
+    with writing(engine) as connection:
+        if connection.scalar(select(func.max(mark.c.schema))) == 1:  # another process may have been faster
+            connection.exec_driver_sql("alter table labels add column note text not null default ''")
+            connection.execute(insert(mark).values(schema=2))
 
 
 def sqlite_file(path: Path) -> URL:

@@ -26,6 +26,8 @@ class Segment:
     """Row in the store; 0 until recorded."""
     step: int = 0
     """Environment steps that the policy had taken when the segment was cut."""
+    state: Array | None = None
+    """What a camera needs to draw each step, (T, n); frames (T, H, W, 3) where the simulator has no state to keep."""
 
     def __len__(self) -> int:
         return len(self.acts)
@@ -50,6 +52,15 @@ class Query:
     """The strategy that asked."""
 
 
+UNDONE = "undone"
+"""Note of a label by which a labeller takes an answer back: the query is open again."""
+BROKEN = "broken"
+"""Note of a label that says that there was nothing to see."""
+STALE = "stale"
+"""Note of a label by which a run withdraws a query that tells it nothing any more."""
+NOTES = ("", UNDONE, BROKEN, STALE)
+
+
 @dataclass(frozen=True)
 class Label:
     """An answer. A later label of the same labeller to the same query supersedes it."""
@@ -67,6 +78,8 @@ class Label:
     """Unique name that makes answering twice the same as answering once; made up if empty."""
     id: int = 0
     """Row in the store; 0 until answered."""
+    note: str = ""
+    """Why there is no preference: `undone`, `broken` or `stale`; empty for an answer, "cannot tell" included."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -186,7 +186,7 @@ def test_what_a_format_cannot_hold_is_counted(store, tmp_path, format, written, 
     store.answer([Label(odd.id, 1.0, "me")])
     rest = {
         "superseded labels": 1,
-        'labels "cannot tell"': 1,
+        "labels without a preference": 1,
         "pairs of another shape or type": 1,
         "queries without labels": 1,
     }

@@ -293,11 +293,11 @@ def test_a_foreign_database_is_no_store(tmp_path):
         Store(tmp_path)
 
 
-def test_a_store_of_another_version_is_refused(tmp_path, monkeypatch):
+def test_a_store_of_a_later_version_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(prefrl.tables, "SCHEMA", 2)
+        patch.setattr(prefrl.tables, "SCHEMA", 3)
         Store(tmp_path).close()
-    with pytest.raises(ValueError, match="version 2"):
+    with pytest.raises(ValueError, match="version 3"):
         Store(tmp_path)
 
 
@@ -400,3 +400,57 @@ def key(comparison: Comparison) -> tuple[object, ...]:
 
 Verbs.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 test_verbs_do_what_lists_in_memory_would = Verbs.TestCase
+
+
+def test_an_answer_taken_back_leaves_the_query_open(store):
+    query = ask(store)
+    store.answer([Label(query.id, 1.0, "me"), Label(query.id, None, "me", note="undone")])
+    assert store.unanswered() == [query]
+    assert store.counts() == Counts(recorded=2, asked=1, labelled=0, skipped=0, unanswered=1)
+    store.answer([Label(query.id, 0.0, "me")])
+    assert store.unanswered() == [] and store.counts().labelled == 1
+
+
+def test_what_one_takes_back_another_has_still_answered(store):
+    query = ask(store)
+    store.answer([Label(query.id, 1.0, "me"), Label(query.id, 1.0, "you"), Label(query.id, None, "me", note="undone")])
+    assert store.unanswered() == [] and store.counts().labelled == 1
+
+
+@pytest.mark.parametrize("note", ["stale", "broken"])
+def test_a_query_without_sense_is_closed_and_charged_to_nobody(store, note):
+    query = ask(store)
+    store.answer([Label(query.id, None, "", note=note)])
+    assert store.counts() == Counts(recorded=2, asked=1, labelled=0, skipped=0, unanswered=0)
+
+
+@pytest.mark.parametrize(("preference", "note"), [(1.0, "undone"), (None, "forgotten")])
+def test_a_note_explains_why_there_is_no_preference(store, preference, note):
+    query = ask(store)
+    with pytest.raises(ValueError, match="a note is one of undone, broken, stale"):
+        store.answer([Label(query.id, preference, "me", note=note)])
+
+
+def test_the_state_of_the_simulator_is_kept_with_the_segment(store):
+    [kept] = store.record([Segment(np.zeros((2, 1)), np.zeros((2, 1)), state=np.arange(6.0).reshape(2, 3))])
+    with Store(store.folder) as other:
+        assert np.array_equal(other.segment(kept.id).state, kept.state)
+
+
+def test_queries_and_media_are_read_without_the_arrays(store):
+    query = ask(store)
+    assert store.queries(after=query.id - 1) == [query] and store.queries(after=query.id) == []
+    assert store.media([query.left]) == {query.left: None}
+
+
+def test_a_store_of_version_1_goes_on_with_its_labels(tmp_path):
+    with Store(tmp_path) as store:
+        query = ask(store)
+        store.answer([Label(query.id, 1.0, "me", key="a")])
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        connection.execute("alter table labels drop column note")
+        connection.execute("update prefrl set schema = 1")
+        connection.commit()
+    with Store(tmp_path) as store:
+        assert store.labels() == [Label(query.id, 1.0, "me", key="a", id=1)]
+        store.answer([Label(query.id, None, "me", note="undone")])
