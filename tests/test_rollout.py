@@ -1,5 +1,6 @@
 """Segments hold what happened, within one episode, at every phase of it."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -33,7 +34,7 @@ def steady(episodes, horizon, envs=1):
 
 def split(rollout, length):
     for start in range(0, len(rollout), length):
-        yield Rollout(*(part[start : start + length] for part in vars(rollout).values()))
+        yield Rollout(*(None if part is None else part[start : start + length] for part in vars(rollout).values()))
 
 
 def cut(rollout, cutter, by=None):
@@ -172,3 +173,21 @@ def test_the_true_reward_is_paid_normalised():
     reward.normalise(segments)
     paid = true(reward)(rollout)
     assert (paid.mean(), paid.std()) == (pytest.approx(0, abs=1e-6), pytest.approx(0.05))
+
+
+def test_a_segment_has_the_states_of_its_steps():
+    rollout = steady(3, horizon=20, envs=2)
+    for segment in cut(replace(rollout, state=rollout.obs), Cutter(5, horizon=20), by=7):
+        assert np.array_equal(segment.state, segment.obs)
+
+
+def test_a_segment_is_filmed_whole_or_not_at_all():
+    rollout = steady(3, horizon=20, envs=2)
+    frames = np.full((60, 2), None, dtype=object)
+    for step in range(20, 60):
+        frames[step, 0] = rollout.obs[step, 0].astype(np.uint8).reshape(1, 1, 3)
+    segments = cut(replace(rollout, state=frames), Cutter(5, horizon=20), by=7)
+    filmed = [segment for segment in segments if segment.state is not None]
+    assert 4 <= len(filmed) < len(segments)
+    for segment in filmed:
+        assert segment.state.shape == (5, 1, 1, 3) and np.array_equal(segment.state[:, 0, 0], segment.obs)

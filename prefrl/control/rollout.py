@@ -18,6 +18,7 @@ class Rollout:
     acts: Array  # (T, envs, *act), as the environment received them
     truth: Array  # (T, envs)
     dones: Array  # (T, envs): the episode ended with this step
+    state: Array | None = None  # (T, envs, n), or (T, envs) of frames and None: what a camera needs to draw the step
 
     def __len__(self) -> int:
         return len(self.acts)
@@ -78,7 +79,7 @@ class Cutter:
             while at + self.length <= (len(steps) if end is None else end):
                 span = slice(at, at + self.length)
                 obs, acts, truth = (part[span, env].copy() for part in (steps.obs, steps.acts, steps.truth))
-                segments.append(Segment(obs, acts, truth, step=step))
+                segments.append(Segment(obs, acts, truth, step=step, state=_state(steps, span, env)))
                 at += self.length
             if end is not None:
                 at = end + int(self._rng.integers(self._slack))
@@ -86,9 +87,20 @@ class Cutter:
         return segments
 
 
+def _state(steps: Rollout, span: slice, env: int) -> Array | None:
+    """Of one segment: (T, n), or frames (T, H, W, 3); None where a frame is missing."""
+    if steps.state is None:
+        return None
+    rows = steps.state[span, env]
+    if rows.dtype != object:
+        return rows.copy()
+    return None if any(frame is None for frame in rows) else np.stack([*rows])
+
+
 def _join(first: Rollout, second: Rollout) -> Rollout:
-    return Rollout(*(np.concatenate(pair) for pair in zip(vars(first).values(), vars(second).values(), strict=True)))
+    pairs = zip(vars(first).values(), vars(second).values(), strict=True)
+    return Rollout(*(None if one is None else np.concatenate([one, two]) for one, two in pairs))
 
 
 def _since(steps: Rollout, start: int) -> Rollout:
-    return Rollout(*(part[start:] for part in vars(steps).values()))
+    return Rollout(*(None if part is None else part[start:] for part in vars(steps).values()))

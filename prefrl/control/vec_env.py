@@ -21,23 +21,27 @@ class Recorder(VecEnvWrapper):
 
     Sits directly on the environments, below any normalisation, so that reward nets and people see what the
     environments gave. `infos` of an episode's last step tell SB3 its true return. `name` is for messages and presets.
+    `look` gives what a camera needs to draw every environment as it is now, if people are to see it.
 
     Raises EnvFailure, naming environment and step, for rewards or observations that are not finite, for
     exceptions of an environment, and for episodes of another length than `horizon`, if one is given.
     """
 
-    def __init__(self, venv: VecEnv, name: str, horizon: int | None = None) -> None:
+    def __init__(
+        self, venv: VecEnv, name: str, horizon: int | None = None, look: Callable[[], Array] | None = None
+    ) -> None:
         super().__init__(venv)
-        self.name, self.horizon = name, horizon
+        self.name, self.horizon, self.look = name, horizon, look
         self.steps = 0
         """Steps taken by all environments together."""
         self.episodes: list[tuple[int, float]] = []
         """(steps, true return) at the end of every whole episode, since `take_episodes`."""
-        self._rows: list[tuple[Array, Array, Array, Array]] = []
+        self._rows: list[tuple[Array, ...]] = []
         self._began = time.time()
 
     def reset(self) -> VecEnvObs:
         self._obs = self._finite(self._watched(self.venv.reset), "an observation")
+        self._state = (self.look(),) if self.look else ()
         self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=int)
         self._rows.clear()
         return self._obs.copy()
@@ -49,8 +53,9 @@ class Recorder(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         obs, truth, dones, infos = self._watched(self.venv.step_wait)
         self.steps += self.num_envs
-        self._rows.append((self._obs, self._acts, self._finite(truth, "a reward"), dones))
+        self._rows.append((self._obs, self._acts, self._finite(truth, "a reward"), dones, *self._state))
         self._obs = self._finite(obs, "an observation")
+        self._state = (self.look(),) if self.look else ()
         self._returns += truth
         self._lengths += 1
         for i in np.flatnonzero(dones):
