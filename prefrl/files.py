@@ -1,10 +1,12 @@
-"""Reading files that may be broken, or a stranger's."""
+"""Reading files that may be broken, or a stranger's, and writing whole ones."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from uuid import uuid4
 
 
 class Unreadable(ValueError):
@@ -27,3 +29,26 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds."""
     with reading(path):
         return json.loads(path.read_text())
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes its name when all of it is on the disk, or never."""
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with draft.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def sync(folder: Path) -> None:
+    """Makes the names in a folder last."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
