@@ -28,7 +28,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from prefrl.store import Store, checked, digest, unpack, whole
+from prefrl.files import unpack, whole
+from prefrl.store import Store, checked, digest
 from prefrl.types import Array, Label, Query, Segment
 
 BATCH = 256
@@ -151,7 +152,7 @@ def _read_jsonl(path: Path) -> Iterator[Pair]:
 def _write_parquet(store: Store, file: IO[bytes]) -> Report:
     pa, parquet = _pyarrow()
     array = pa.struct({"dtype": pa.string(), "shape": pa.list_(pa.int64()), "data": pa.large_binary()})
-    arrays = {name: array for name in ("obs", "acts", "truth", "state")}
+    arrays = dict.fromkeys(("obs", "acts", "truth", "state"), array)
     segment = pa.struct({**arrays, "media": pa.string(), "step": pa.int64()})
     texts = {name: pa.string() for name in ("labeller", "key", "note")}
     label = pa.struct({"id": pa.int64(), **{name: pa.float64() for name in ("preference", "seconds", "at")}, **texts})

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
+import numpy as np
+
+from prefrl.types import Array
+
 
 class Unreadable(ValueError):
     """A file that does not hold what it should."""
@@ -29,6 +33,12 @@ def read_json(path: Path) -> Any:
     """What a JSON file holds."""
     with reading(path):
         return json.loads(path.read_text())
+
+
+def unpack(path: Path) -> dict[str, Array]:
+    """The arrays of an npz file; one that holds code runs none of it."""
+    with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
+        return {name: npz[name] for name in npz.files}
 
 
 @contextmanager

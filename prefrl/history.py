@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prefrl.files import read_json, reading
-from prefrl.store import unpack
+from prefrl.files import read_json, reading, unpack
 
 
 @dataclass

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from prefrl.files import read_json, reading
+from prefrl.files import read_json, reading, unpack
 from prefrl.oracles import observe
 from prefrl.reward import diagnostics
 from prefrl.reward.ensemble import Ensemble, stack
 from prefrl.reward.fit import Fit
 from prefrl.reward.loss import preference
 from prefrl.reward.true import TrueReward
-from prefrl.store import Store, unpack
+from prefrl.store import Store
 from prefrl.types import Comparison, Label, Oracle, Query, Schedule, Segment, Select
 
 RECENT_STEPS = 30_000

@@ -12,8 +12,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from prefrl.figures import COLOURS, PANELS, Groups, Run, curves
+from prefrl.files import whole
 from prefrl.runs import RunConfig, RunFolder
-from prefrl.store import whole
 
 ALIKE = {"seed", "checkpoint_every", "eval_episodes", "device"}
 """Settings in which runs of one group may differ."""

@@ -1,23 +1,21 @@
 """The record of a run: four tables that only grow, and the arrays of segments in files beside them."""
 
 import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 import numpy as np
 from sqlalchemy import ColumnElement, Row, Select, Table, func, select, true
 
-from prefrl.files import reading
+from prefrl.files import sync, unpack, whole
 from prefrl.tables import find, labels, opened, put, queries, rewards, segments, sqlite_file, writing
-from prefrl.types import NOTES, UNDONE, Array, Comparison, Label, Query, Segment
+from prefrl.types import NOTES, UNDONE, Comparison, Label, Query, Segment
 
 SYNCS = 16
 """Files synced at once: a file system commits them together, in a tenth of the time that one by one takes."""
@@ -164,10 +162,7 @@ class Store:
             select(func.count()).select_from(asked).label("asked"),
             select(func.count(current.c.preference)).label("labelled"),
             select(func.count() - func.count(current.c.preference)).select_from(current).label("skipped"),
-            select(func.count())
-            .select_from(asked)
-            .where(asked.c.id.not_in(_answered()))
-            .label("unanswered"),
+            select(func.count()).select_from(asked).where(asked.c.id.not_in(_answered())).label("unanswered"),
         )
         return Counts(**self._all(counted)[0]._asdict())
 
@@ -203,7 +198,7 @@ class Store:
         missing = {path: segment for name, segment in new.items() if not (path := self._path(name)).exists()}
         with ThreadPoolExecutor(SYNCS) as pool:
             list(pool.map(_save, missing, missing.values()))  # raises what a thread raised
-        _sync(self._files)
+        sync(self._files)
 
     def _read_file(self, name: str) -> Segment:
         path = self._path(name)
@@ -249,26 +244,6 @@ def checked(label: Label) -> Label:
     )
 
 
-def unpack(path: Path) -> dict[str, Array]:
-    """The arrays of an npz file; one that holds code runs none of it."""
-    with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as npz:
-        return {name: npz[name] for name in npz.files}
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name when all of it is on the disk, or never."""
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with draft.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def _save(path: Path, segment: Segment) -> None:
     with whole(path) as file:
         np.savez(file, allow_pickle=False, **_arrays(segment))
@@ -277,15 +252,6 @@ def _save(path: Path, segment: Segment) -> None:
 def _arrays(segment: Segment) -> dict[str, Any]:
     arrays = {"obs": segment.obs, "acts": segment.acts, "truth": segment.truth, "state": segment.state}
     return {name: array for name, array in arrays.items() if array is not None}
-
-
-def _sync(folder: Path) -> None:
-    """Makes the names in a folder last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _by(table: Table, upto: int | None) -> ColumnElement[bool]:

@@ -12,8 +12,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from prefrl.control.replay import Replay, pay_rollout
 from prefrl.control.rollout import Cutter, Pay
 from prefrl.control.vec_env import Recorder
-from prefrl.files import reading
-from prefrl.store import unpack
+from prefrl.files import reading, unpack
 from prefrl.types import Segment
 
 Turn = Callable[[Sequence[Segment], int], dict[str, float]]

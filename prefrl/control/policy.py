@@ -24,8 +24,7 @@ from prefrl.control.replay import relabelled
 from prefrl.control.rollout import Cutter
 from prefrl.control.tasks import preset
 from prefrl.control.vec_env import Recorder
-from prefrl.files import reading
-from prefrl.store import unpack
+from prefrl.files import reading, unpack
 from prefrl.types import Array
 
 
