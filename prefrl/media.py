@@ -61,7 +61,7 @@ def decode(data: bytes) -> Array:
         with av.open(io.BytesIO(data), "r") as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
             seconds, fps = (container.duration or 0) / av.time_base, container.streams.video[0].average_rate
-    except (av.FFmpegError, LookupError) as error:
+    except Exception as error:  # a broken file makes it raise anything
         raise Unreadable(f"{len(data)} bytes are no clip: {' '.join(str(error).split())}") from error
     if not frames or len(frames) != round(seconds * (fps or 0)):
         raise Unreadable(f"{len(data)} bytes are no whole clip: {len(frames)} frames for {seconds} s")

@@ -1,0 +1,238 @@
+"""What a person sees of an environment: the state of every step, kept while the policy acts, and drawn elsewhere."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import cache
+from importlib import import_module
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from prefrl.types import Array, Segment
+
+if TYPE_CHECKING:
+    from prefrl.control.environments import Env
+
+SIZE = 320
+"""Pixels of a side: bodies are seen well, two clips fit beside each other, and 30 frames have about 100 kB."""
+HIDDEN = ("mjRND_SHADOW", "mjRND_REFLECTION")
+"""What is not drawn: without a graphics card these two take 26 of the 32 ms of a frame."""
+GEOMS = 10_000
+"""The most bodies in a picture."""
+LIBRARIES = ("egl", "osmesa", "glfw")
+"""What MuJoCo can draw with: the first with and without a graphics card, the last on a screen only."""
+INSTALL = "apt-get install libegl1 libgl1-mesa-dri (or libosmesa6)"
+
+Look = Callable[[], Array]
+"""Called right after the environments were reset or stepped: what a camera needs to draw each of them as it is then."""
+
+
+def looker(envs: Sequence["Env"], length: int = 60, share: float = 0.02) -> Look | None:
+    """How to look at environments that step together; None if there is nothing to see.
+
+    At MuJoCo's: a row of float64 each, (envs, n), of qpos, then mocap_pos and mocap_quat where the model has mocap
+    bodies. At others that were made with render_mode "rgb_array": frames, as `Reel` says.
+    """
+    sims: list[Any] = [env.unwrapped for env in envs]
+    if _has_model(sims[0]):
+        return _mocap(sims) if sims[0].model.nmocap else _joints(sims)
+    return Reel(envs, length, share) if envs[0].render_mode == "rgb_array" else None
+
+
+class Reel:
+    """Films the first environment now and then: what one frame costs, many steps cost.
+
+    A look gives (envs,) objects: of the first environment its frame, (H, W, 3) uint8 of at most SIZE pixels a side, or
+    None; None of the others. Twice `length` steps on end are filmed, so that a segment of `length` is among them
+    wherever it begins; then again when `pause` seconds are over, and filming has cost less than `share` of the time.
+    """
+
+    def __init__(
+        self,
+        envs: Sequence["Env"],
+        length: int,
+        share: float,
+        pause: float = 2.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._env, self._envs = envs[0], len(envs)
+        self._length, self._share, self._pause, self._clock = length, share, pause, clock
+        self._began = self._next = clock()
+        self._left, self._spent = 0, 0.0
+
+    def __call__(self) -> Array:
+        row = np.full(self._envs, None, object)
+        now = self._clock()
+        if not self._left and now >= self._next and self._spent <= self._share * (now - self._began):
+            self._left, self._next = 2 * self._length, now + self._pause
+        if self._left:
+            row[0] = shrunk(self._env.render())
+            self._left -= 1
+            self._spent += self._clock() - now
+        return row
+
+
+def shrunk(frame: Any) -> Array:
+    """The frame with at most SIZE pixels a side: squares of pixels are averaged."""
+    pixels: Array = np.array(frame)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise ValueError(
+            f"render() must give (H, W, 3) uint8, not {pixels.dtype} of {pixels.shape}: nobody could see it"
+        )
+    n = -(-max(pixels.shape) // SIZE)
+    if n == 1:
+        return pixels
+    high, wide = min(n, pixels.shape[0]), min(n, pixels.shape[1])
+    height, width = pixels.shape[0] // high, pixels.shape[1] // wide
+    squares = pixels[: height * high, : width * wide].reshape(height, high, width, wide, 3)
+    small: Array = squares.mean((1, 3)).round().astype(np.uint8)
+    return small
+
+
+class Camera:
+    """Draws segments of an environment; used by one thread, as OpenGL is.
+
+    Shows what the camera that the environment was told to use shows; else its model's camera "track", which follows
+    the body; else Gymnasium's view of it. What a state does not hold is drawn as the model has it: an environment that
+    moves or paints parts of its model is better filmed.
+    """
+
+    def __init__(self, env_id: str) -> None:
+        self._env_id = env_id
+        self._stage: _Stage | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._stage:
+            self._stage.close()
+        self._stage = None
+
+    def film(self, segment: Segment) -> Array:
+        """A frame of every step, (T, H, W, 3) uint8: those that were kept, else drawn from the segment's state."""
+        state = segment.state
+        if state is None:
+            raise ValueError(f"segment {segment.id} cannot be shown: the run kept neither frames nor states of it")
+        if state.dtype == np.uint8:
+            return state
+        self._stage = self._stage or _Stage(self._env_id)
+        return np.stack([self._stage.draw(row) for row in self._stage.checked(state)])
+
+
+class _Stage:
+    """A model, and a graphics context of its own: mujoco.Renderer draws with what was chosen at its first import."""
+
+    def __init__(self, env_id: str) -> None:
+        from prefrl.control.environments import make
+
+        with closing(make(env_id)) as env:
+            sim: Any = env.unwrapped
+            if not _has_model(sim):
+                raise ValueError(f"{env_id} is no MuJoCo environment: there is nothing to draw its states with")
+            self._mujoco = mujoco = import_module("mujoco")
+            self._name, self._model, self._data = env_id, sim.model, mujoco.MjData(sim.model)
+            mujoco.mj_forward(self._model, self._data)
+            self._view = _view(mujoco, self._model, self._data, getattr(sim, "mujoco_renderer", None))
+        library = working_gl()
+        if library is None:
+            raise RuntimeError(no_gl())
+        self._model.vis.global_.offwidth = self._model.vis.global_.offheight = SIZE
+        self._gl = import_module(f"mujoco.{library}").GLContext(SIZE, SIZE)
+        self._gl.make_current()
+        self._scene, self._options = mujoco.MjvScene(self._model, GEOMS), mujoco.MjvOption()
+        for flag in HIDDEN:
+            self._scene.flags[getattr(mujoco.mjtRndFlag, flag)] = False
+        self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
+        self._frame = mujoco.MjrRect(0, 0, SIZE, SIZE)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+
+    def checked(self, state: Array) -> Array:
+        n = self._model.nq + 7 * self._model.nmocap
+        if state.shape[1:] != (n,):
+            raise ValueError(f"a state of {self._name} has {n} numbers, not {state.shape[1:]}: it is of another one")
+        return state
+
+    def draw(self, state: Array) -> Array:
+        mujoco, data, nq, end = self._mujoco, self._data, self._model.nq, self._model.nq + 3 * self._model.nmocap
+        data.qpos[:] = state[:nq]
+        data.mocap_pos[:] = state[nq:end].reshape(-1, 3)
+        data.mocap_quat[:] = state[end:].reshape(-1, 4)
+        mujoco.mj_forward(self._model, data)
+        self._gl.make_current()
+        every, still = mujoco.mjtCatBit.mjCAT_ALL.value, mujoco.MjvPerturb()
+        mujoco.mjv_updateScene(self._model, data, self._options, still, self._view, every, self._scene)
+        mujoco.mjr_render(self._frame, self._scene, self._context)
+        pixels = np.empty((SIZE, SIZE, 3), np.uint8)
+        mujoco.mjr_readPixels(pixels, None, self._frame, self._context)
+        return pixels[::-1]  # OpenGL's first row is the lowest
+
+    def close(self) -> None:
+        self._gl.make_current()
+        self._context.free()
+        self._gl.free()
+
+
+@cache
+def working_gl() -> str | None:
+    """The graphics library that draws here: MUJOCO_GL's, or the first that does."""
+    wanted = os.environ.get("MUJOCO_GL")
+    return next((library for library in ([wanted.lower()] if wanted else LIBRARIES) if _draws(library)), None)
+
+
+def no_gl() -> str:
+    """What to do where none works."""
+    wanted = os.environ.get("MUJOCO_GL")
+    return f"MuJoCo cannot draw {f'with MUJOCO_GL={wanted}: unset it, or ' if wanted else 'here: '}{INSTALL}"
+
+
+def _draws(library: str) -> bool:
+    """A library that fails may end the process, and keeps others from being loaded."""
+    code = f"import os, mujoco; from mujoco.{library} import GLContext; gl = GLContext(8, 8); gl.make_current(); "
+    code += "mujoco.MjrContext(mujoco.MjModel.from_xml_string('<mujoco/>'), 100); os._exit(0)"
+    with TemporaryDirectory() as nowhere:  # MuJoCo logs to the current folder
+        env = os.environ | {"MUJOCO_GL": library}
+        tried = subprocess.run([sys.executable, "-c", code], cwd=nowhere, env=env, capture_output=True, check=False)
+    return tried.returncode == 0
+
+
+def _has_model(sim: Any) -> bool:
+    mujoco = sys.modules.get("mujoco")  # without it there is no model
+    return mujoco is not None and isinstance(getattr(sim, "model", None), mujoco.MjModel)
+
+
+def _joints(sims: Sequence[Any]) -> Look:
+    return lambda: np.concatenate([sim.data.qpos for sim in sims]).reshape(len(sims), -1)
+
+
+def _mocap(sims: Sequence[Any]) -> Look:
+    def look() -> Array:
+        states = [(sim.data.qpos, sim.data.mocap_pos.ravel(), sim.data.mocap_quat.ravel()) for sim in sims]
+        return np.concatenate([part for state in states for part in state]).reshape(len(sims), -1)
+
+    return look
+
+
+def _view(mujoco: Any, model: Any, data: Any, renderer: Any) -> Any:
+    camera = mujoco.MjvCamera()
+    fixed = getattr(renderer, "camera_id", -1)
+    if fixed < 0:
+        fixed = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+    if fixed >= 0:
+        camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, fixed
+        return camera
+    mujoco.mjv_defaultFreeCamera(model, camera)
+    camera.lookat[:], camera.distance = np.median(data.geom_xpos, axis=0), model.stat.extent  # as Gymnasium does
+    for name, value in (getattr(renderer, "default_cam_config", None) or {}).items():
+        setattr(camera, name, value)
+    if camera.trackbodyid > 0:  # Gymnasium's view stays where it is, and bodies run out of it
+        camera.type = mujoco.mjtCamera.mjCAMERA_TRACKING
+    return camera
