@@ -3,14 +3,17 @@
 import importlib.util
 import sqlite3
 
+from prefrl.control import camera
 from prefrl.runs import system
 
 EXTRAS = {
-    "mujoco": ("mujoco", "the paper's tasks"),
-    "parquet": ("pyarrow", "prefrl export --format parquet"),
-    "track": ("wandb", "prefrl train --track"),
+    "mujoco": ("the paper's tasks", ("mujoco",)),
+    "web": ("the labelling page", ("av", "fastapi", "uvicorn")),
+    "postgres": ("--store postgresql://...", ("psycopg",)),
+    "parquet": ("prefrl export --format parquet", ("pyarrow",)),
+    "track": ("prefrl train --track", ("wandb",)),
 }
-"""Extra -> the package that shows it is there, and what it is for."""
+"""Extra -> what it is for, and the packages that show it is there."""
 
 
 def examine() -> str:
@@ -19,7 +22,14 @@ def examine() -> str:
     lines = [f"python {found['python']} on {found['platform']}, {found['cores']} cores"]
     lines += [f"{name} {version or 'is missing'}" for name, version in found["packages"].items()]
     lines += [f"sqlite {sqlite3.sqlite_version}"]
-    for extra, (package, use) in EXTRAS.items():
-        if importlib.util.find_spec(package) is None:
-            lines.append(f'{use} needs {package}: pip install "prefrl[{extra}]"')
+    for extra, (use, packages) in EXTRAS.items():
+        if missing := [package for package in packages if not _installed(package)]:
+            lines.append(f'{use} needs {", ".join(missing)}: pip install "prefrl[{extra}]"')
+    if _installed("mujoco"):
+        library = camera.working_gl()
+        lines.append(f"MuJoCo draws clips with {library}" if library else camera.no_gl())
     return "\n".join(lines)
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
