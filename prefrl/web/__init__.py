@@ -1,0 +1,1 @@
+"""The labelling page: a server that asks people, and keeps what they say."""
