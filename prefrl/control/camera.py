@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from importlib import import_module
 from tempfile import TemporaryDirectory
@@ -26,6 +26,8 @@ GEOMS = 10_000
 """The most bodies in a picture."""
 LIBRARIES = ("egl", "osmesa", "glfw")
 """What MuJoCo can draw with: the first with and without a graphics card, the last on a screen only."""
+PATIENCE = 60
+"""Seconds that a library may take to begin: half a second is usual."""
 INSTALL = "apt-get install libegl1 libgl1-mesa-dri (or libosmesa6)"
 
 Look = Callable[[], Array]
@@ -158,7 +160,7 @@ class _Stage:
     def checked(self, state: Array) -> Array:
         n = self._model.nq + 7 * self._model.nmocap
         if state.shape[1:] != (n,):
-            raise ValueError(f"a state of {self._name} has {n} numbers, not {state.shape[1:]}: it is of another one")
+            raise ValueError(f"a state of {self._name} has {n} numbers, not {state[0].size}: it is of another model")
         return state
 
     def draw(self, state: Array) -> Array:
@@ -195,13 +197,13 @@ def no_gl() -> str:
 
 
 def _draws(library: str) -> bool:
-    """A library that fails may end the process, and keeps others from being loaded."""
+    """Tried in a process of its own: a library that fails may end it, and keeps others from being loaded."""
     code = f"import os, mujoco; from mujoco.{library} import GLContext; gl = GLContext(8, 8); gl.make_current(); "
     code += "mujoco.MjrContext(mujoco.MjModel.from_xml_string('<mujoco/>'), 100); os._exit(0)"
-    with TemporaryDirectory() as nowhere:  # MuJoCo logs to the current folder
-        env = os.environ | {"MUJOCO_GL": library}
-        tried = subprocess.run([sys.executable, "-c", code], cwd=nowhere, env=env, capture_output=True, check=False)
-    return tried.returncode == 0
+    command, env = [sys.executable, "-c", code], os.environ | {"MUJOCO_GL": library}
+    with TemporaryDirectory() as nowhere, suppress(subprocess.TimeoutExpired):  # MuJoCo logs to the current folder
+        return subprocess.run(command, cwd=nowhere, env=env, capture_output=True, timeout=PATIENCE).returncode == 0
+    return False
 
 
 def _has_model(sim: Any) -> bool:
