@@ -1,0 +1,275 @@
+// The labelling page: one pair after the other, each answer on its way before the next pair is looked at.
+
+import { $, make, memory, say } from "./dom.js";
+import { Outbox } from "./outbox.js";
+import { instruct, note, showConnection, showProgress, showRest } from "./panels.js";
+import { Hand, Pair } from "./pairs.js";
+import { Player } from "./player.js";
+import { call, pause } from "./server.js";
+import { Watch } from "./watch.js";
+
+const TOO_SOON = 150; // ms: nobody has seen a pair so fast; it is the same key bouncing or hit twice
+const A_DAY = 86_400; // s: the server takes no longer thought
+const REMEMBERED = 3; // answered pairs that an undo shows at once
+const NAMES = { 1: "left is better", 0: "right is better", 0.5: "equally good" };
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+const watch = new Watch();
+const past = []; // {pair, answer}: the last few, newest at the end
+let labeller, outbox, hand, shown, player;
+let speed = 1;
+let started = false; // by hand, where motion is not welcome
+
+begin();
+
+async function begin() {
+  const told = await instructions();
+  instruct(told);
+  if (!document.createElement("video").canPlayType('video/webm; codecs="vp9"')) {
+    showRest("This browser cannot play the clips", "They are VP9 in WebM: use a current Chrome, Edge, Firefox or Safari.");
+    return;
+  }
+  labeller = told.labeller ?? (await nameOf());
+  memory.set("prefrl.labeller", labeller);
+  $("name").textContent = labeller;
+  $("rename").hidden = Boolean(told.labeller); // a token fixes the name
+  $("me").hidden = false;
+  outbox = new Outbox({ sent, refused, changed: refresh });
+  hand = new Hand({ labeller, outbox, ready, broken, lost, changed: refresh });
+  wire();
+  hand.ask();
+  showProgress(labeller);
+}
+
+/** What the page needs before it can say anything; asked until it is there. */
+async function instructions() {
+  for (let failures = 1; ; failures++) {
+    const { verdict, said, detail } = await call("/api/instructions");
+    if (verdict === "done") return said;
+    showConnection({ verdict, detail }, 0);
+    await new Promise((resolve) => setTimeout(resolve, pause(failures)));
+  }
+}
+
+/** From the address, from last time, or from the form. */
+async function nameOf() {
+  const tidy = (text) => (text ?? "").replace(/[\p{Cc}\p{Cs}]/gu, "").trim().slice(0, 64);
+  const known = tidy(new URLSearchParams(location.search).get("labeller")) || tidy(memory.get("prefrl.labeller"));
+  if (known && !memory.get("prefrl.rename")) return known;
+  memory.delete("prefrl.rename");
+  $("welcome").hidden = false;
+  $("labeller").value = known || "me";
+  $("labeller").select();
+  return new Promise((resolve) => {
+    $("welcome").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const name = tidy($("labeller").value);
+      if (!name) return;
+      $("welcome").hidden = true;
+      resolve(name);
+    });
+  });
+}
+
+function rename() {
+  memory.set("prefrl.rename", "1");
+  location.assign("/"); // without ?labeller=, and with nothing of the other labeller's in memory
+}
+
+function next() {
+  const pair = hand.next;
+  if (pair === shown) return refresh();
+  leave();
+  shown = pair;
+  if (pair) {
+    document.body.dataset.query = pair.query;
+    $("prompt").hidden = pair.prompt === null;
+    $("prompt").textContent = pair.prompt ?? "";
+    $("playback").hidden = !pair.videos.length;
+    $("stage").hidden = false;
+    pair.show();
+    if (pair.videos.length) {
+      player = new Player(pair.videos);
+      playing(player.start(speed, calm.matches && !started));
+    }
+    watch.restart();
+  }
+  refresh();
+}
+
+/** Takes the shown pair off the screen. */
+function leave() {
+  player?.stop();
+  player = null;
+  shown?.show(false);
+  shown = null;
+  delete document.body.dataset.query;
+}
+
+function answer(preference) {
+  if (!shown || watch.seconds() * 1000 < TOO_SOON) return;
+  const pair = shown;
+  const query = pair.query;
+  const seconds = Math.min(Math.round(watch.seconds() * 1000) / 1000, A_DAY);
+  outbox.add("/api/answer", { query, preference, labeller, seconds });
+  past.push({ pair, query });
+  if (past.length > REMEMBERED) past.shift().pair?.drop();
+  hand.take(pair);
+  const name = NAMES[preference] ?? "cannot tell";
+  next();
+  $("last").textContent = `Last answer: ${name}`;
+  say(shown ? `${name}. Next pair.` : `${name}.`);
+  hand.ask();
+}
+
+/** Shows the pair again at once if it is still in memory; else when the server has said which it was. */
+function undo() {
+  const last = past.pop();
+  outbox.add("/api/undo", { labeller });
+  $("last").textContent = "";
+  if (!last) return say("Taking back the answer before.");
+  hand.back(last.pair);
+  next();
+  say("Taken back: the pair is here again.");
+}
+
+function sent({ path, body }, said) {
+  if (path === "/api/answer") return hand.arrived(body.query);
+  if (!said.undone) return note("There is no answer of yours to undo.");
+  const { query } = said.undone;
+  if (!hand.holds(query) && !outbox.answering(query)) hand.add(new Pair(said.undone), true).then(next);
+}
+
+/** The server will never take this item: it goes, and says so. */
+function refused({ path, body }, detail) {
+  note(`${path === "/api/answer" ? "An answer" : "An undo"} was refused and does not count: ${detail}`);
+  if (!body.query) return;
+  const i = past.findIndex((one) => one.query === body.query);
+  if (i >= 0) past.splice(i, 1)[0].pair.drop();
+  hand.arrived(body.query);
+}
+
+function ready(pair) {
+  if (!shown || hand.next !== shown) next();
+}
+
+/** Nobody can answer about a clip that does not play: the server closes the question, and here the next one comes. */
+function broken(pair) {
+  outbox.add("/api/answer", { query: pair.query, preference: null, labeller, seconds: 0, broken: true });
+  hand.take(pair);
+  if (pair === shown) {
+    leave();
+    note("A clip did not play: reported, and left out.");
+  }
+  pair.drop();
+  next();
+  hand.ask();
+}
+
+function lost(pair) {
+  if (pair === shown) {
+    leave();
+    say("That question is no longer asked. Next pair.");
+  }
+  pair.drop();
+  next();
+}
+
+/** All that depends on what is shown, on the hand and on the outbox. */
+function refresh() {
+  if (!hand) return;
+  $("stage").hidden = !shown;
+  if (shown) showRest(null);
+  else showRest(...resting());
+  showConnection(outbox.trouble ?? hand.trouble, outbox.waiting, outbox.age, outbox.kept);
+  $("paused").hidden = !hand.message;
+  if ($("paused").textContent !== (hand.message ?? "")) $("paused").textContent = hand.message ?? "";
+}
+
+function resting() {
+  if (hand.pairs.length || hand.state === "asking") return ["One moment", "The next pair is on its way."];
+  if (hand.state === "done") return ["All answers are in, thank you", "You can close this page.", true];
+  if (hand.state === "paused") return ["Paused", "New pairs come when the run goes on."];
+  return ["Waiting for clips", "The next pair appears here by itself."];
+}
+
+function wire() {
+  const on = (id, action) => $(id).addEventListener("click", (event) => {
+    if (event.detail) event.currentTarget.blur(); // or the space bar would press it again
+    action();
+  });
+  on("prefer-left", () => answer(1));
+  on("prefer-right", () => answer(0));
+  on("tie", () => answer(0.5));
+  on("skip", () => answer(null));
+  on("undo", undo);
+  on("rest-undo", undo);
+  on("rename", rename);
+  on("replay", () => player && playing(player.replay()));
+  on("pause", pauseOrPlay);
+  on("play-big", pauseOrPlay);
+  on("help-open", () => $("help").showModal());
+  on("help-close", () => $("help").close());
+  for (const button of document.querySelectorAll("[data-speed]")) {
+    button.addEventListener("click", () => setSpeed(Number(button.dataset.speed)));
+  }
+  document.addEventListener("keydown", key);
+  document.addEventListener("visibilitychange", () => document.hidden || !player?.playing || playing(player.replay()));
+  setInterval(refresh, 1000);
+}
+
+const KEYS = {
+  ArrowLeft: () => answer(1),
+  ArrowRight: () => answer(0),
+  ArrowUp: () => answer(0.5),
+  "=": () => answer(0.5),
+  ArrowDown: () => answer(null),
+  u: undo,
+  r: () => player && playing(player.replay()),
+  " ": pauseOrPlay,
+  1: () => setSpeed(1),
+  2: () => setSpeed(0.5),
+  3: () => setSpeed(2),
+  "?": () => $("help").showModal(),
+};
+
+function key(event) {
+  const { target } = event;
+  const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  const pressing = target.closest?.("button, summary, a, video[controls]");
+  if (pressing && event.repeat && event.key === "Enter") event.preventDefault(); // a held key counts once
+  if (!action || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if ($("help").open || target.closest?.("input, textarea, select, [contenteditable]")) return;
+  if (pressing && event.key === " ") return; // presses what has the focus
+  event.preventDefault();
+  if (!event.repeat) action();
+}
+
+function pauseOrPlay() {
+  if (!player) return;
+  if (player.playing) player.pause();
+  else {
+    started = true;
+    playing(player.play());
+  }
+  showPlaying();
+}
+
+function setSpeed(rate) {
+  speed = rate;
+  player?.speed(rate);
+  for (const button of document.querySelectorAll("[data-speed]")) {
+    button.ariaPressed = String(Number(button.dataset.speed) === rate);
+  }
+}
+
+async function playing(begun) {
+  showPlaying();
+  await begun;
+  showPlaying();
+}
+
+function showPlaying() {
+  $("pause-word").textContent = player?.playing ? "Pause" : "Play";
+  $("play-big").hidden = !player || player.playing;
+}

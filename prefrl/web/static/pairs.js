@@ -1,0 +1,200 @@
+// The pairs on hand: downloaded and decoded before it is their turn.
+
+import { $, make } from "./dom.js";
+import { call, pause } from "./server.js";
+
+const AHEAD = 3; // pairs ready behind the one that is shown: more than a person can answer during one download
+const MOST = 10; // what the server gives at most
+const LEASE = 60_000; // ms without a word from us after which the server may have given our pairs to others
+const SOON = 1_000;
+const HEARTBEAT = 20_000;
+const LOADING = 15_000; // ms for a downloaded clip to show its first frame
+
+/** One question, with what is shown left and right, hidden until `show`. */
+export class Pair {
+  constructor(told) {
+    this.query = told.query;
+    this.prompt = told.prompt ?? null;
+    this.sides = [told.left, told.right];
+    this.nodes = this.sides.map(({ clip }) => (clip ? make("video", { muted: true, playsInline: true }) : make("div")));
+    this.urls = [];
+    this.loaded = false;
+    this.shown = false;
+    this.gone = false;
+    for (const [i, node] of this.nodes.entries()) {
+      node.hidden = true;
+      node.ariaLabel = i ? "Right" : "Left";
+      if (this.sides[i].clip) node.addEventListener("error", () => this.loaded && !this.gone && this.failed?.());
+      else Object.assign(node, { className: "text", textContent: this.sides[i].text ?? "", role: "group" });
+      $(i ? "right" : "left").append(node);
+    }
+  }
+
+  get videos() {
+    return this.nodes.filter((node) => node instanceof HTMLVideoElement);
+  }
+
+  /** Resolves when both sides can be painted without waiting; rejects when one of them cannot be played. */
+  async load() {
+    if (this.sides.some(({ clip, text }) => !clip && text === undefined)) throw new Error("there is nothing to show");
+    await Promise.all(this.nodes.map((node, i) => this.sides[i].clip && this.fill(node, this.sides[i].clip)));
+    this.loaded = true;
+  }
+
+  async fill(video, clip) {
+    try {
+      await this.decode(video, await this.download(clip, "default"));
+    } catch {
+      if (!this.gone) await this.decode(video, await this.download(clip, "reload")); // once more, past the cache
+    }
+  }
+
+  async download(clip, cache) {
+    for (let failures = 1; !this.gone; failures++) {
+      const reply = await fetch(clip, { cache }).catch(() => null);
+      const blob = reply?.ok && (await reply.blob().catch(() => null));
+      if (blob) return blob;
+      if (reply && [404, 410, 416].includes(reply.status)) throw new Error("the clip is not there");
+      await new Promise((resolve) => setTimeout(resolve, pause(failures)));
+    }
+    throw new Error("nobody waits for it any more");
+  }
+
+  decode(video, blob) {
+    if (this.gone) throw new Error("nobody waits for it any more");
+    const url = URL.createObjectURL(blob);
+    this.urls.push(url);
+    return new Promise((resolve, reject) => {
+      const late = () => (document.hidden ? setTimeout(late, LOADING) : reject(new Error("the clip shows nothing")));
+      setTimeout(late, LOADING);
+      video.addEventListener("canplaythrough", resolve, { once: true });
+      video.addEventListener("error", () => reject(new Error("the clip does not play")), { once: true });
+      video.preload = "auto";
+      video.src = url;
+    });
+  }
+
+  show(shown = true) {
+    this.shown = shown;
+    for (const node of this.nodes) node.hidden = !shown;
+  }
+
+  /** Gives back all memory. */
+  drop() {
+    this.gone = true;
+    for (const video of this.videos) {
+      video.pause();
+      video.removeAttribute("src");
+      video.load();
+    }
+    for (const node of this.nodes) node.remove();
+    for (const url of this.urls) URL.revokeObjectURL(url);
+  }
+}
+
+/** Asks for pairs so that there are always some on hand, and says which are to be shown. */
+export class Hand {
+  /** `ready(pair)`, `broken(pair)`, `lost(pair)`: what became of a pair; `changed()`: of the state or the connection. */
+  constructor({ labeller, outbox, ready, broken, lost, changed }) {
+    Object.assign(this, { labeller, outbox, ready, broken, lost, changed });
+    this.pairs = [];
+    /** What the server says: "ready", "waiting", "done", "paused"; "asking" before it has said anything. */
+    this.state = "asking";
+    this.message = null;
+    this.trouble = null;
+    this.failures = 0;
+    /** query -> moment of our answer or Infinity while it is unsent: replies asked for before may still contain it. */
+    this.answered = new Map();
+    this.moment = 0;
+    this.heard = performance.now();
+    for (const { body } of outbox.items) if (body.query) this.answered.set(body.query, Infinity);
+    document.addEventListener("visibilitychange", () => document.hidden || this.ask());
+    addEventListener("online", () => this.ask());
+  }
+
+  get next() {
+    return this.pairs.find((pair) => pair.loaded);
+  }
+
+  take(pair) {
+    this.pairs = this.pairs.filter((other) => other !== pair);
+    this.answered.set(pair.query, Infinity);
+  }
+
+  /** The server has our answer: what it gives out from now on is a new question, even if it is the same pair. */
+  arrived(query) {
+    if (!this.outbox.answering(query)) this.answered.set(query, ++this.moment);
+  }
+
+  /** A pair whose answer was taken back comes first. */
+  back(pair) {
+    this.moment++;
+    this.answered.delete(pair.query);
+    this.pairs = [pair, ...this.pairs.filter((other) => other.query !== pair.query)];
+  }
+
+  holds(query) {
+    return this.pairs.some((pair) => pair.query === query);
+  }
+
+  /** Hidden pages do not ask: their leases run out, and others get the pairs. */
+  async ask() {
+    if (document.hidden) return;
+    if (this.asking) {
+      this.again = true;
+      return;
+    }
+    clearTimeout(this.timer);
+    this.asking = true;
+    const asked = ++this.moment;
+    const n = Math.min(MOST, Math.max(AHEAD + 1, this.pairs.length) + this.outbox.waiting);
+    const holding = this.pairs.map((pair) => pair.query).join(",");
+    const words = new URLSearchParams({ labeller: this.labeller, n, ...(holding && { holding }) });
+    const { verdict, said, detail } = await call(`/api/next?${words}`);
+    this.asking = false;
+    if (verdict === "done") this.take_in(said, asked, n);
+    else this.trouble = { verdict, detail };
+    this.failures = verdict === "done" ? 0 : this.failures + 1;
+    this.timer = setTimeout(() => this.ask(), this.again ? 0 : this.wait());
+    this.again = false;
+    this.changed();
+  }
+
+  take_in({ pairs, state, message }, asked, n) {
+    const away = performance.now() - this.heard > LEASE;
+    Object.assign(this, { state, message, trouble: null, heard: performance.now() });
+    if (asked === this.moment && !this.outbox.waiting && pairs.length < n) this.reconcile(pairs, away);
+    for (const told of pairs) {
+      if (!this.holds(told.query) && !(this.answered.get(told.query) > asked)) this.add(new Pair(told));
+    }
+    for (const [query, moment] of this.answered) if (moment < asked) this.answered.delete(query);
+  }
+
+  /** Drops what the server gave to somebody else or withdrew; the pair on the screen only after a long absence. */
+  reconcile(told, away) {
+    const ours = new Set(told.map((pair) => pair.query));
+    for (const pair of this.pairs.filter((pair) => !ours.has(pair.query))) {
+      if (pair.shown && !away) continue;
+      this.pairs = this.pairs.filter((other) => other !== pair);
+      this.lost(pair);
+    }
+  }
+
+  async add(pair, first = false) {
+    if (first) this.back(pair);
+    else this.pairs.push(pair);
+    pair.failed = () => this.broken(pair);
+    try {
+      await pair.load();
+      if (this.pairs.includes(pair)) this.ready(pair);
+    } catch {
+      if (!pair.gone && this.pairs.includes(pair)) this.broken(pair);
+    }
+  }
+
+  wait() {
+    if (this.failures) return pause(this.failures);
+    if (this.pairs.length > AHEAD) return HEARTBEAT;
+    return this.state === "done" ? 3 * SOON : SOON;
+  }
+}
