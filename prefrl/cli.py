@@ -251,18 +251,16 @@ def _report(given: argparse.Namespace) -> None:
 
 def _export(given: argparse.Namespace) -> None:
     from prefrl.exchange import export
-    from prefrl.store import Store
 
-    with Store(RunFolder.open(given.run_folder).path) as store:
+    with RunFolder.open(given.run_folder).open_store() as store:
         print(f"{given.file}: {export(store, given.file, given.format)}")
 
 
 def _import(given: argparse.Namespace) -> None:
     from prefrl.exchange import load
-    from prefrl.store import Store
 
     folder = RunFolder.open(given.run_folder)
-    with folder.locked(), Store(folder.path) as store:
+    with folder.locked(), folder.open_store() as store:
         print(f"{given.file}: {load(store, given.file, given.format)}")
 
 

@@ -14,7 +14,6 @@ from prefrl.files import reading
 from prefrl.parts import Parts
 from prefrl.reward.diagnostics import pearson
 from prefrl.runs import RunFolder
-from prefrl.store import Store
 from prefrl.types import Array
 
 ENVS = 10
@@ -58,7 +57,7 @@ def _newest_reward(folder: RunFolder, parts: Parts) -> Pay | None:
     """What the store published last; None for a run on the true reward, or before there is one."""
     if folder.config.reward == "true":
         return None
-    with Store(folder.path) as store:
+    with folder.open_store() as store:
         published = store.reward()
     if not published:
         return None

@@ -3,16 +3,18 @@
 import json
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from prefrl.candidates import packed, unpacked
 from prefrl.files import read_json, reading, unpack
 from prefrl.oracles import observe
+from prefrl.parts import Parts
 from prefrl.reward import diagnostics
 from prefrl.reward.ensemble import Ensemble, stack
 from prefrl.reward.fit import Fit
@@ -26,6 +28,9 @@ RECENT_STEPS = 30_000
 
 COMPARED = 4
 """Every so-manieth recent segment is enough to correlate learned with true reward."""
+
+AT_RISK = 0.5
+"""Seconds of an oracle's work that a kill may lose."""
 
 ATTEMPTS = 5
 """How often a turn asks again in place of what the oracle could not tell."""
@@ -44,17 +49,25 @@ class Recent:
         return [segment.blind() for segment in self.segments]
 
     def save(self, file: Path) -> None:
-        obs, acts = stack(self.segments)
-        steps = np.array([segment.step for segment in self.segments])
-        truth = np.stack([segment.truth for segment in self.segments if segment.truth is not None])
-        np.savez(file, obs=obs, acts=acts, truth=truth, step=steps)
+        np.savez(file, **packed(self.segments))
 
     def load(self, file: Path) -> None:
         with reading(file):
-            state = unpack(file)
-            rows = zip(state["obs"], state["acts"], state["truth"], state["step"], strict=True)
             self.segments.clear()
-            self.add(Segment(obs, acts, truth, step=int(step)) for obs, acts, truth, step in rows)
+            self.add(unpacked(unpack(file)))
+
+
+Show = Callable[[Segment], Segment]
+"""Gives a segment its `media`."""
+
+
+def compare(ensemble: Ensemble, recent: Recent) -> dict[str, float]:
+    """Correlation with the true reward, on some of the recent segments: for experiments only."""
+    some = list(recent.segments)[::COMPARED]
+    truth = [segment.truth for segment in some if segment.truth is not None]
+    if not some or len(truth) < len(some):
+        return {}
+    return {"reward/pearson": diagnostics.pearson(ensemble.pay(*stack(some)), np.stack(truth))}
 
 
 @dataclass
@@ -87,12 +100,18 @@ class Learner:
         counts = self.store.counts(upto)
         return round(self.schedule(min(progress, 1.0)) * self.budget) - counts.labelled - counts.unanswered
 
-    def ask(self, segments: Sequence[Segment], n: int, step: int, attempt: int = 0) -> list[Query]:
-        """Records and asks the `n` pairs that the strategy prefers; fewer if there are not as many."""
+    def ask(
+        self, segments: Sequence[Segment], n: int, step: int, attempt: int = 0, show: Show | None = None
+    ) -> list[Query]:
+        """Records and asks the `n` pairs that the strategy prefers; fewer if there are not as many.
+
+        `show` makes what people see of a segment, where it is people who answer.
+        """
         rng = np.random.default_rng([self.seed, step, attempt])
         blind = [segment.blind() for segment in segments]
         pairs = self.select(blind, self.ensemble.returns(blind), n, rng)
-        recorded = self.store.record([segments[i] for pair in pairs for i in pair])
+        chosen = [segments[i] for pair in pairs for i in pair]
+        recorded = self.store.record([show(segment) for segment in chosen] if show else chosen)
         sides = zip(recorded[::2], recorded[1::2], strict=True)
         return self.store.ask([Query(left.id, right.id, step=step, why=self.why) for left, right in sides])
 
@@ -195,6 +214,63 @@ class Turns:
 
 
 @dataclass
+class Asker:
+    """Asks what is due, and lets an oracle answer it; what it cannot tell is asked in place of, a few times.
+
+    Called with the segments to choose from and the policy's steps; `total` are those of the run. Gives how often the
+    oracle could not tell. Raises ValueError for an answer outside [0, 1].
+    """
+
+    learner: Learner
+    oracle: Oracle
+    total: int
+
+    def __call__(
+        self,
+        segments: Sequence[Segment],
+        step: int,
+        upto: int | None = None,
+        at_most: int | None = None,
+        first_attempt: int = 0,
+    ) -> int:
+        """`upto`: the step of lockstep, which a run that was then killed repeats.
+
+        What this step asked before does not count: it is asked again, and found. Elsewhere `first_attempt` is
+        a number that no earlier call at this step has come to, so that other pairs are asked about.
+        """
+        due = self.learner.due(step / self.total, upto=None if upto is None else upto - 1)
+        due = due if at_most is None else min(due, at_most)
+        answered: dict[Query, Label] = {}
+        for attempt in range(first_attempt, first_attempt + ATTEMPTS):
+            missing = due - sum(label.preference is not None for label in answered.values())
+            if missing <= 0:
+                break
+            asked = self.learner.ask(segments, missing, step, attempt)
+            fresh = [query for query in dict.fromkeys(asked) if query not in answered]
+            answered |= zip(fresh, self.answer(fresh, upto), strict=True)
+        return sum(label.preference is None for label in answered.values())
+
+    def answer(self, queries: Sequence[Query], upto: int | None = None) -> list[Label]:
+        """The oracle's labels, stored; those that the store has already are left as they are."""
+        store = self.learner.store
+        known = {label.query: label for label in store.labels(self.learner.seen, upto=upto)}
+        segments = store.segments(id for query in queries for id in (query.left, query.right))
+        labels: list[Label] = []
+        kept, began = 0, time.perf_counter()
+        for query in queries:
+            left, right = segments[query.left], segments[query.right]
+            if query.id in known:
+                observe(self.oracle, left, right)
+                labels.append(known[query.id])
+            else:
+                labels.append(Label(query.id, self.oracle(left, right), "oracle", key=f"oracle-{query.id}"))
+            if time.perf_counter() - began > AT_RISK:
+                store.answer(labels[kept:])
+                kept, began = len(labels), time.perf_counter()
+        return labels[:kept] + store.answer(labels[kept:])
+
+
+@dataclass
 class Lockstep:
     """Asks, answers and refits in turn with the policy: deterministic, for oracles that answer at once.
 
@@ -209,55 +285,19 @@ class Lockstep:
     seconds: float = 0.0
     """Spent on queries, labels and refits so far."""
 
+    def __post_init__(self) -> None:
+        self.asker = Asker(self.learner, self.oracle, self.turns.total)
+
     def __call__(self, segments: Sequence[Segment], step: int) -> dict[str, float]:
         self.recent.add(segments)
         if len(self.recent.segments) < 2 or not self.turns(step):
             return {}
         began = time.perf_counter()
-        skipped = self._label(step)
+        skipped = self.asker(list(self.recent.segments), step, upto=step)
         metrics = self.learner.learn(self.recent.blind(), step, upto=step)
         self.seconds += time.perf_counter() - began
-        compared = self._compare() if metrics else {}
+        compared = compare(self.learner.ensemble, self.recent) if metrics else {}
         return metrics | compared | ({"labels/skipped": float(skipped)} if metrics or skipped else {})
-
-    def _label(self, step: int) -> int:
-        """Asks and answers what is due; how often the oracle could not tell.
-
-        What this step asked before, in a run that was then killed, does not count: it is asked again, and found.
-        """
-        segments = list(self.recent.segments)
-        due = self.learner.due(step / self.turns.total, upto=step - 1)
-        answered: dict[Query, Label] = {}
-        for attempt in range(ATTEMPTS):
-            missing = due - sum(label.preference is not None for label in answered.values())
-            if missing <= 0:
-                break
-            asked = self.learner.ask(segments, missing, step, attempt)
-            fresh = [query for query in dict.fromkeys(asked) if query not in answered]
-            answered |= zip(fresh, self._answer(fresh, step), strict=True)
-        return sum(label.preference is None for label in answered.values())
-
-    def _answer(self, queries: Sequence[Query], step: int) -> list[Label]:
-        store = self.learner.store
-        known = {label.query: label for label in store.labels(self.learner.seen, upto=step)}
-        segments = store.segments(id for query in queries for id in (query.left, query.right))
-        labels = []
-        for query in queries:
-            left, right = segments[query.left], segments[query.right]
-            if query.id in known:
-                observe(self.oracle, left, right)
-                labels.append(known[query.id])
-            else:
-                labels.append(Label(query.id, self.oracle(left, right), "oracle", key=f"oracle-{query.id}"))
-        return store.answer(labels)
-
-    def _compare(self) -> dict[str, float]:
-        """Correlation with the true reward, on some of the recent segments: for experiments only."""
-        some = list(self.recent.segments)[::COMPARED]
-        truth = [segment.truth for segment in some if segment.truth is not None]
-        if len(truth) < len(some):
-            return {}
-        return {"reward/pearson": diagnostics.pearson(self.learner.ensemble.pay(*stack(some)), np.stack(truth))}
 
     @property
     def version(self) -> int:
@@ -314,3 +354,28 @@ class Baseline:
             for moment in fields(self.reward):
                 setattr(self.reward, moment.name, type(getattr(self.reward, moment.name))(saved[moment.name]))
         self.turns.skip_to(step)
+
+
+def learner_of(parts: Parts, store: Store) -> Learner:
+    """The learner that a configuration asks for; the nets begin at its seed."""
+    config = parts.config
+    torch.manual_seed(config.seed)
+    return Learner(
+        store,
+        parts.ensemble(),
+        config.labels,
+        parts.select,
+        parts.schedule,
+        replace(parts.fit, seed=parts.fit.seed + config.seed),
+        config.seed,
+        why=config.select,
+    )
+
+
+def take_newest(learner: Learner) -> bool:
+    """Whether the store had another reward than the learner's ensemble, which now is that one."""
+    published = learner.store.reward() if learner.store.newest() != learner.ensemble.version else None
+    if published is None:
+        return False
+    learner.ensemble.from_bytes(published[1], published[0])
+    return True

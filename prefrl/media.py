@@ -16,6 +16,8 @@ try:
 except ImportError:
     raise ValueError('clips need PyAV: pip install "prefrl[web]"') from None
 
+FOLDER = "clips"
+"""Where a run keeps them."""
 CLIP, TEXT = ".webm", ".json"
 """How the names of files end."""
 

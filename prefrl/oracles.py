@@ -30,6 +30,23 @@ class Synthetic:
 
 
 @dataclass(frozen=True)
+class Human:
+    """People, on the labelling page: they answer when they like, and nobody waits for them."""
+
+    overlap: float = 0.0
+    """Share of pairs that two labellers are asked about, for their agreement."""
+    repeats: float = 0.0
+    """Share of pairs that a labeller is asked about twice, sides swapped."""
+
+    def __post_init__(self) -> None:
+        _check_chance(self.overlap)
+        _check_chance(self.repeats)
+
+    def __call__(self, left: Segment, right: Segment) -> float | None:
+        raise ValueError("people answer on the labelling page: train with --oracle human, or label a run")
+
+
+@dataclass(frozen=True)
 class Stochastic:
     """Errs the more, the closer the pair: right with chance sigmoid(beta * |difference| / its mean over recent pairs).
 

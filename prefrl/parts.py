@@ -102,6 +102,15 @@ class Parts:
             )
 
     @property
+    def people(self) -> bool:
+        """It is people who answer."""
+        return isinstance(self.oracle, oracles.Human)
+
+    @property
+    def asynchronous(self) -> bool:
+        return self.config.asynchronous or self.people
+
+    @property
     def untrained_steps(self) -> int:
         """Steps of the untrained policy: as many as the first labels' segments have, one for each."""
         segments = max(round(self.schedule(0.0) * self.config.labels), 2 * self.n_envs, 4)
@@ -113,11 +122,14 @@ class Parts:
         """Environments that the policy trains on side by side."""
         return self.config.n_envs or preset(self.algo, self.config.env).n_envs
 
-    def recorder(self, n_envs: int | None = None) -> Recorder:
-        """The environments that the policy trains on, or `n_envs` of them."""
-        return policy.recorded(
-            self.config.env, n_envs or self.n_envs, None if self.facts.varies else self.facts.horizon
-        )
+    def recorder(self, n_envs: int | None = None, report: Callable[[str], None] | None = None) -> Recorder:
+        """The environments that the policy trains on, or `n_envs` of them.
+
+        `report`: told of those that crash or hang, and are made anew; without it they end the run.
+        """
+        horizon = None if self.facts.varies else self.facts.horizon
+        filmed = self.facts.segment_length if self.people and n_envs is None else None
+        return policy.recorded(self.config.env, n_envs or self.n_envs, horizon, filmed, report)
 
     def model(self, recorder: Recorder) -> Algorithm:
         return policy.build(self.algo, recorder, self.config.hyper, self.config.seed, self.config.device)
@@ -125,6 +137,11 @@ class Parts:
     def ensemble(self) -> Ensemble:
         ensemble = Ensemble(**self.spaces(), net=self.net, members=self.config.members)
         return ensemble.to(policy.device(self.config.device))
+
+    def instructions(self) -> dict[str, Any]:
+        """What labellers are told; the run's question in place of the environment's, if there is one."""
+        question = {"question": self.config.question} if self.config.question else {}
+        return self.facts.instructions | question
 
     def spaces(self) -> dict[str, Any]:
         """What a reward must know of the environment: shapes, and how many discrete actions there are."""

@@ -164,6 +164,20 @@ def _features(segments: Sequence[Segment]) -> Array:
     return features
 
 
+@dataclass(frozen=True)
+class AnySide:
+    """The pairs of another strategy, each turned round or not by a coin: people prefer a side."""
+
+    select: Select = Uniform()
+
+    def __call__(
+        self, segments: Sequence[Segment], returns: Array, n: int, rng: np.random.Generator
+    ) -> list[tuple[int, int]]:
+        pairs = self.select(segments, returns, n, rng)
+        turned = rng.random(len(pairs)) < 0.5
+        return [(j, i) if turn else (i, j) for (i, j), turn in zip(pairs, turned, strict=True)]
+
+
 def _check_pool(pool: int) -> None:
     if pool < 1:
         raise ValueError(f"pool is {pool}: give at least 1 candidate per question")

@@ -12,7 +12,6 @@ from prefrl.queries import Uniform
 from prefrl.reward.ensemble import Ensemble
 from prefrl.runs import RunFolder
 from prefrl.schedules import Upfront
-from prefrl.store import Store
 
 PASSES = 100
 """Over all labels, for nets that begin anew: as many as a run's later refits make together."""
@@ -31,7 +30,7 @@ def refit(path: Path, fit: str | None = None, seed: int = 0) -> dict[str, float]
     net = find_net(config.net)
     with reading(file := folder.path / "spaces.json"):
         ensemble = Ensemble(**read_json(file), net=net, members=config.members)
-    with Store(folder.path) as store:
+    with folder.open_store() as store:
         queries = store.queries()
         if not store.counts().labelled:
             raise ValueError(f"{path} has no labels to fit to")

@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefrl.files import read_json, reading
 from prefrl.names import unknown
+
+if TYPE_CHECKING:
+    from prefrl.store import Store
 
 
 def option(default: Any, help: str) -> Any:
@@ -53,6 +56,9 @@ class RunConfig:
     )
     allow_variable_horizon: bool = option(False, "admit episodes of different lengths, which tell about the reward")
     eval_episodes: int = option(10, "episodes of the final evaluation")
+    asynchronous: bool = option(False, "policy, questions and reward in a process each; with people always")
+    store: str | None = option(None, "URL of an empty PostgreSQL database for queries and labels, in place of a file")
+    question: str | None = option(None, "what people are asked about a pair, in place of the task's own question")
     device: str = option("cpu", "where nets live: cpu, cuda, auto")
     seed: int = option(0, "seed of everything random")
 
@@ -82,9 +88,9 @@ class RunConfig:
 
 
 def _check_type(name: str, value: Any, expected: str) -> None:
-    accepted = {"int": int, "str": str, "bool": bool, "dict[str, Any]": dict, "int | None": (int, type(None))}
+    kinds = {"int": int, "str": str, "bool": bool, "dict[str, Any]": dict, "None": type(None)}
     expected = _annotation(expected)
-    right = isinstance(value, accepted[expected])  # type: ignore[arg-type]
+    right = isinstance(value, tuple(kinds[kind] for kind in expected.split(" | ")))
     if not right or (isinstance(value, bool) and "bool" not in expected):
         raise ValueError(f"{name} must be {expected}, got {value!r}")
 
@@ -136,6 +142,12 @@ class RunFolder:
     @property
     def config(self) -> RunConfig:
         return RunConfig.of(read_settings(self.path / "config.yaml"))
+
+    def open_store(self) -> "Store":
+        """The run's record."""
+        from prefrl.store import Store  # `prefrl --help` starts without SQLAlchemy
+
+        return Store(self.path, self.config.store)
 
     @property
     def metrics(self) -> Path:

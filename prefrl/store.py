@@ -172,6 +172,14 @@ class Store:
         newest = select(rewards.c.id, rewards.c.parameters).where(chosen).order_by(rewards.c.id.desc()).limit(1)
         return next(((row.id, row.parameters) for row in self._all(newest)), None)
 
+    def newest(self) -> int:
+        """The version of the newest reward; 0 if there is none."""
+        return int(self._all(select(func.coalesce(func.max(rewards.c.id), 0)))[0][0])
+
+    def shows(self, media: str) -> bool:
+        """Whether any segment is shown by this clip or text."""
+        return bool(self._all(select(segments.c.id).where(segments.c.media == media).limit(1)))
+
     def versions(self) -> list[Version]:
         """All published rewards, oldest first."""
         published = select(rewards.c.id, rewards.c.step, rewards.c.labels).order_by(rewards.c.id)
@@ -204,7 +212,7 @@ class Store:
         path = self._path(name)
         arrays = unpack(path)
         if arrays.keys() - {"truth", "state"} == {"obs", "acts"}:
-            segment = Segment(**arrays)
+            segment = Segment(arrays["obs"], arrays["acts"], arrays.get("truth"), state=arrays.get("state"))
             if digest(segment) == name:
                 return segment
         raise ValueError(f"{path} is not what was recorded under this name: restore it")

@@ -2,13 +2,16 @@
 
 import json
 import sys
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from prefrl.asynchronous import Asynchronous, asking, clear, learning
 from prefrl.control import policy
 from prefrl.control.callback import AtFirst, EverySteps, PreferenceCallback
 from prefrl.control.logger import run_logger
@@ -17,11 +20,17 @@ from prefrl.control.rollout import Cutter, Pay, learned, true
 from prefrl.control.vec_env import Recorder
 from prefrl.evaluate import measure
 from prefrl.history import History
-from prefrl.loop import RECENT_STEPS, Baseline, Learner, Lockstep, Recent, Turns
+from prefrl.loop import RECENT_STEPS, Baseline, Lockstep, Recent, Show, Turns, learner_of
+from prefrl.oracles import Human
 from prefrl.parts import Parts
+from prefrl.processes import Beside, to_stderr
+from prefrl.reward.ensemble import Ensemble
 from prefrl.reward.true import TrueReward
 from prefrl.runs import RunConfig, RunFolder, free_folder, step_of
 from prefrl.store import Store
+
+if TYPE_CHECKING:
+    from prefrl.web.options import PageOptions
 
 NEVER = sys.maxsize
 """Rollouts between logs of SB3's own: we log by steps, so that a resumed run logs at the same ones."""
@@ -31,18 +40,25 @@ LAST = 0.1
 
 
 def train(
-    config: RunConfig, out: Path | None = None, *, progress: bool = False, track: bool = False, **objects: Any
+    config: RunConfig,
+    out: Path | None = None,
+    *,
+    progress: bool = False,
+    track: bool = False,
+    page: "PageOptions | None" = None,
+    **objects: Any,
 ) -> RunFolder:
     """Runs `config` in the new folder `out` (made up under `runs/` if not given), to its end; gives the folder.
 
-    `objects`: any of algo, oracle, select, schedule, fit, net as Python objects, in place of the name in `config`.
+    `objects`: any of algo, oracle, select, schedule, fit, net as Python objects, in place of the name in `config`; an
+    asynchronous run hands them to other processes, so they must be picklable. `page`: how people's page is served.
 
     Raises ValueError in one line for what cannot work, before anything is written; control.vec_env's
     EnvFailure when an environment fails later: `resume` then goes on from the last checkpoint.
     """
     parts = Parts.of(config, **objects)
     torch.set_num_threads(1)  # for nets this small a second thread costs more than it does
-    recorder = parts.recorder()
+    recorder = parts.recorder(report=to_stderr if parts.asynchronous else None)
     model = parts.model(recorder)
     tracker = _tracker() if track else None
     folder = RunFolder.create(out or free_folder(config), config, objects)
@@ -50,16 +66,17 @@ def train(
         tracker.init(
             project="prefrl", name=folder.path.name, dir=folder.path, config=asdict(config), sync_tensorboard=True
         )
-    with folder.locked(), closing(_Run(parts, folder, recorder, model)) as run:
+    with folder.locked(), watching(recorder), closing(_Run(parts, folder, recorder, model, page, objects)) as run:
         run.begin()
         run.finish(progress)
     return folder
 
 
-def resume(path: Path, *, progress: bool = False, **objects: Any) -> RunFolder:
-    """Goes on with a run from its last whole checkpoint; from its beginning if it has none. `objects` as in `train`.
+def resume(path: Path, *, progress: bool = False, page: "PageOptions | None" = None, **objects: Any) -> RunFolder:
+    """Goes on with a run from its last whole checkpoint; from its beginning if it has none. Arguments as in `train`.
 
-    On the same machine it ends as if it had not been cut off. Raises ValueError for what is no run, or is finished.
+    What was answered is in the store, whatever was killed. On the same machine a lockstep run ends as if it had not
+    been cut off. Raises ValueError for what is no run, or is finished.
     """
     folder = RunFolder.open(path)
     if folder.summary is not None:
@@ -67,12 +84,12 @@ def resume(path: Path, *, progress: bool = False, **objects: Any) -> RunFolder:
     folder.check_objects(objects)
     parts = Parts.of(folder.config, **objects)
     torch.set_num_threads(1)
-    recorder = parts.recorder()
+    recorder = parts.recorder(report=to_stderr if parts.asynchronous else None)
     model = parts.model(recorder)
-    with folder.locked():
+    with folder.locked(), watching(recorder):
         checkpoints = folder.checkpoints()
         folder.forget_metrics_after(step_of(checkpoints[-1]) if checkpoints else -1)  # they will be logged again
-        with closing(_Run(parts, folder, recorder, model)) as run:
+        with closing(_Run(parts, folder, recorder, model, page, objects)) as run:
             if checkpoints:
                 run.go_on(checkpoints[-1])
             else:
@@ -89,37 +106,46 @@ class _Run:
     folder: RunFolder
     recorder: Recorder
     model: Algorithm
+    page: "PageOptions | None" = None
+    objects: dict[str, Any] = field(default_factory=dict)
     history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
         config, facts = self.parts.config, self.parts.facts
+        self._opened = ExitStack()
+        self._opened.callback(self.recorder.close)
+        self.store = self._opened.enter_context(self.folder.open_store())
         recent = Recent(max(RECENT_STEPS // facts.segment_length, 2))
         turns = Turns(config.turns, config.total_timesteps)
-        self.store = Store(self.folder.path)
-        if config.reward == "true":
-            reward = TrueReward()
-            self.driver: Lockstep | Baseline = Baseline(reward, recent, turns)
-            self.pay: Pay = true(reward)
-        else:
-            self.driver = Lockstep(self._learner(), self.parts.oracle, recent, turns)
-            self.pay = learned(self.driver.learner.ensemble)
+        self.driver, self.pay = self._driver(recent, turns)
         self.model.set_logger(run_logger(self.folder.metrics, self.folder.path / "tb"))
+        self._opened.callback(self.model.logger.close)
         self.cutter = Cutter(facts.segment_length, facts.horizon)
         self.callback = PreferenceCallback(self.recorder, self.pay, self.cutter, self.driver)
 
-    def _learner(self) -> Learner:
-        parts, config = self.parts, self.parts.config
-        torch.manual_seed(config.seed)
-        return Learner(
-            self.store,
-            parts.ensemble(),
-            config.labels,
-            parts.select,
-            parts.schedule,
-            replace(parts.fit, seed=parts.fit.seed + config.seed),
-            config.seed,
-            why=config.select,
-        )
+    def _driver(self, recent: Recent, turns: Turns) -> tuple[Lockstep | Baseline | Asynchronous, Pay]:
+        if self.parts.config.reward == "true":
+            reward = TrueReward()
+            return Baseline(reward, recent, turns), true(reward)
+        if self.parts.asynchronous:
+            ensemble = self.parts.ensemble()
+            return self._asynchronous(ensemble, recent, turns), learned(ensemble)
+        learner = learner_of(self.parts, self.store)
+        return Lockstep(learner, self.parts.oracle, recent, turns), learned(learner.ensemble)
+
+    def _asynchronous(self, ensemble: Ensemble, recent: Recent, turns: Turns) -> Asynchronous:
+        """The policy's side; the other processes begin here."""
+        run, parts = self.folder.path, self.parts
+        clear(run)
+        beside = self._opened.enter_context(Beside(run))
+        show = None
+        if isinstance(parts.oracle, Human):
+            show = filmed(run, self.store, parts.facts.fps)
+            self.folder.write("instructions.json", json.dumps(parts.instructions(), indent=2) + "\n")
+            beside.start("page", *page_server(run, parts.oracle, self.page))
+        beside.start("asker", asking, run, self.objects)
+        beside.start("learner", learning, run, self.objects)
+        return Asynchronous(run, self.store, ensemble, recent, turns, not parts.people, beside.check, show)
 
     def begin(self) -> None:
         """Asks about the untrained policy before it learns anything."""
@@ -160,10 +186,8 @@ class _Run:
         self._summarise()
 
     def close(self) -> None:
-        """Ends files, connections and environments."""
-        self.model.logger.close()
-        self.store.close()
-        self.recorder.close()
+        """Ends processes, files, connections and environments."""
+        self._opened.close()
 
     def _dump(self) -> None:
         if self.model.logger.name_to_value:
@@ -188,7 +212,7 @@ class _Run:
     def _summarise(self) -> None:
         config, history, steps = self.parts.config, self.history, self.model.num_timesteps
         wall = history.wall_seconds()
-        pay = self.pay if config.reward == "learned" else None
+        pay = self.pay if config.reward == "learned" and self.driver.version else None
         evaluation = measure(self.model, self.parts, pay, config.eval_episodes, config.seed)
         counts = self.store.counts()
         summary = {
@@ -213,6 +237,32 @@ class _Run:
             "steps_per_second": steps / wall,
         }
         self.folder.write("summary.json", json.dumps(summary, indent=2) + "\n")
+
+
+@contextmanager
+def watching(recorder: Recorder) -> Iterator[None]:
+    """Interrupts environments that hang, where that can be done: in the main thread of a run that goes on without."""
+    if recorder.watch and threading.current_thread() is threading.main_thread():
+        with recorder.watch.on():
+            yield
+    else:
+        yield
+
+
+def filmed(run: Path, store: Store, fps: int) -> Show:
+    """Makes clips of frames; needs PyAV."""
+    from prefrl.people import Filmed
+
+    return Filmed(run, store, fps)
+
+
+def page_server(run: Path, people: Human, page: "PageOptions | None") -> tuple[Any, ...]:
+    """What serves the labelling page, with its arguments; needs FastAPI."""
+    from prefrl.web.options import PageOptions
+    from prefrl.web.serve import serve
+
+    page = page or PageOptions(open_browser=False)
+    return serve, run, replace(page, overlap=people.overlap, repeats=people.repeats)
 
 
 def _tracker() -> Any:

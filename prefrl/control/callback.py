@@ -9,7 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from prefrl.control.replay import Replay, pay_rollout
+from prefrl.control.replay import Replay, learn_nothing, pay_rollout
 from prefrl.control.rollout import Cutter, Pay
 from prefrl.control.vec_env import Recorder
 from prefrl.files import reading, unpack
@@ -59,6 +59,8 @@ class PreferenceCallback(BaseCallback):
             self.replay.pay(rollout, rewards)
         elif isinstance(self.model, OnPolicyAlgorithm):
             pay_rollout(self.model, rewards, self.locals["values"], self.locals["dones"])
+            if not rewards.any():
+                learn_nothing(self.model)
         metrics = self.turn(self.cutter(rollout, self.num_timesteps), self.num_timesteps)
         for name, value in metrics.items():
             self.logger.record(name, value)

@@ -63,6 +63,8 @@ class EnvFacts:
     """Steps that a labeller is shown per second."""
     renders: bool
     """There are frames to show."""
+    instructions: dict[str, Any]
+    """What labellers are told: `metadata["instructions"]`."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def inspect(env_id: str, *, segment_length: int | None = None, allow_variable_ho
         observations, actions = env.observation_space, env.action_space
         assert isinstance(observations, Box)
         assert isinstance(actions, Box | Discrete)
-        return EnvFacts(env_id, observations, actions, horizon, probe.varies, length, fps, _renders(env))
+        told = dict(env.metadata.get("instructions") or {})
+        return EnvFacts(env_id, observations, actions, horizon, probe.varies, length, fps, _renders(env), told)
 
 
 def findings(env_id: str) -> list[Finding]:

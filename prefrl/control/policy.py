@@ -4,6 +4,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from stable_baselines3.sac.policies import SACPolicy
 
 from prefrl.control import environments
+from prefrl.control.camera import looker
+from prefrl.control.guard import Guarded, Watch
 from prefrl.control.replay import relabelled
 from prefrl.control.rollout import Cutter
 from prefrl.control.tasks import preset
@@ -28,9 +31,27 @@ from prefrl.files import reading, unpack
 from prefrl.types import Array
 
 
-def recorded(env: str, n_envs: int, horizon: int | None = None) -> Recorder:
-    """`n_envs` of `env` in this process, recorded; `horizon`: the length that every episode must have."""
-    return Recorder(DummyVecEnv([lambda: environments.make(env)] * n_envs), env, horizon)
+def recorded(
+    env: str,
+    n_envs: int,
+    horizon: int | None = None,
+    filmed: int | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Recorder:
+    """`n_envs` of `env` in this process, recorded; `horizon`: the length that every episode must have.
+
+    `filmed`: steps of a segment, if people are to see some. `report`: told of environments that crash or hang, which
+    are then made anew.
+    """
+    options = {} if filmed is None else {"render_mode": "rgb_array"}
+    plain = partial(environments.make, env, **options)
+    if report is None:
+        venv, watch = DummyVecEnv([plain] * n_envs), None
+    else:
+        watch = Watch()
+        venv = DummyVecEnv([partial(Guarded, plain, i, watch, report) for i in range(n_envs)])
+    look = None if filmed is None else partial(looker, venv.envs, filmed)
+    return Recorder(venv, env, horizon, look, watch)
 
 
 def build(

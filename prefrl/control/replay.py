@@ -26,6 +26,12 @@ def pay_rollout(model: OnPolicyAlgorithm, rewards: Array, values: torch.Tensor, 
     model.rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
 
 
+def learn_nothing(model: OnPolicyAlgorithm) -> None:
+    """Leaves the update nothing to learn: what is unpaid would have it follow the errors of the value function."""
+    model.rollout_buffer.advantages[:] = 0
+    model.rollout_buffer.returns[:] = model.rollout_buffer.values
+
+
 def relabelled(model: OffPolicyAlgorithm) -> ReplayBuffer:
     """The replay buffer of `model`; ValueError if its rows could not be paid again."""
     buffer = model.replay_buffer

@@ -98,9 +98,13 @@ def _state(steps: Rollout, span: slice, env: int) -> Array | None:
 
 
 def _join(first: Rollout, second: Rollout) -> Rollout:
-    pairs = zip(vars(first).values(), vars(second).values(), strict=True)
-    return Rollout(*(None if one is None else np.concatenate([one, two]) for one, two in pairs))
+    def joined(name: str) -> Array:
+        return np.concatenate([getattr(first, name), getattr(second, name)])
+
+    state = None if first.state is None else joined("state")
+    return Rollout(joined("obs"), joined("acts"), joined("truth"), joined("dones"), state)
 
 
 def _since(steps: Rollout, start: int) -> Rollout:
-    return Rollout(*(None if part is None else part[start:] for part in vars(steps).values()))
+    state = None if steps.state is None else steps.state[start:]
+    return Rollout(steps.obs[start:], steps.acts[start:], steps.truth[start:], steps.dones[start:], state)

@@ -8,6 +8,8 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from prefrl.control.camera import Look
+from prefrl.control.guard import CUT_OFF, Watch
 from prefrl.control.rollout import Rollout
 from prefrl.types import Array
 
@@ -21,17 +23,23 @@ class Recorder(VecEnvWrapper):
 
     Sits directly on the environments, below any normalisation, so that reward nets and people see what the
     environments gave. `infos` of an episode's last step tell SB3 its true return. `name` is for messages and presets.
-    `look` gives what a camera needs to draw every environment as it is now, if people are to see it.
+    `looker` gives a way to look at the environments, if people are to see them. `watch`: of those that may hang.
 
     Raises EnvFailure, naming environment and step, for rewards or observations that are not finite, for
     exceptions of an environment, and for episodes of another length than `horizon`, if one is given.
     """
 
     def __init__(
-        self, venv: VecEnv, name: str, horizon: int | None = None, look: Callable[[], Array] | None = None
+        self,
+        venv: VecEnv,
+        name: str,
+        horizon: int | None = None,
+        looker: Callable[[], Look | None] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__(venv)
-        self.name, self.horizon, self.look = name, horizon, look
+        self.name, self.horizon, self.watch = name, horizon, watch
+        self._looker, self._look = looker, looker() if looker else None
         self.steps = 0
         """Steps taken by all environments together."""
         self.episodes: list[tuple[int, float]] = []
@@ -41,7 +49,7 @@ class Recorder(VecEnvWrapper):
 
     def reset(self) -> VecEnvObs:
         self._obs = self._finite(self._watched(self.venv.reset), "an observation")
-        self._state = (self.look(),) if self.look else ()
+        self._state = (self._look(),) if self._look else ()
         self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=int)
         self._rows.clear()
         return self._obs.copy()
@@ -55,7 +63,7 @@ class Recorder(VecEnvWrapper):
         self.steps += self.num_envs
         self._rows.append((self._obs, self._acts, self._finite(truth, "a reward"), dones, *self._state))
         self._obs = self._finite(obs, "an observation")
-        self._state = (self.look(),) if self.look else ()
+        self._state = (self._look(),) if self._look else ()
         self._returns += truth
         self._lengths += 1
         for i in np.flatnonzero(dones):
@@ -74,6 +82,10 @@ class Recorder(VecEnvWrapper):
 
     def _end(self, i: int, info: dict[str, Any]) -> None:
         length = int(self._lengths[i])
+        if info.get(CUT_OFF):
+            self._look = self._looker() if self._looker else None  # the one that was looked at is gone
+            self._returns[i], self._lengths[i] = 0, 0
+            return
         if self.horizon not in (None, length):
             raise EnvFailure(
                 f"an episode of {self.name} ended after {length} steps instead of {self.horizon}: its length would "

@@ -1,0 +1,241 @@
+"""The loop with nobody waiting: policy, questions and reward in a process each (section 2.2 of the paper).
+
+The policy offers its newest segments and takes the newest reward; `asking` chooses pairs of them, and an oracle answers
+or clips are made for people; `learning` fits the reward to whatever answers there are. They meet in the store.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save
+
+from prefrl import live
+from prefrl.candidates import Candidates, Offers, offer
+from prefrl.files import read_json, reading, whole
+from prefrl.loop import ATTEMPTS, Asker, Learner, Recent, Show, Turns, compare, learner_of, take_newest
+from prefrl.oracles import observe
+from prefrl.parts import Parts
+from prefrl.reward.ensemble import Ensemble
+from prefrl.room import shortage, wait_for_room
+from prefrl.runs import RunFolder
+from prefrl.store import Store
+from prefrl.types import Segment
+
+AHEAD = 2
+"""Turns that the policy may be ahead of its reward where an oracle answers: enough that neither waits for the other."""
+OFFER_SECONDS = 2.0
+"""Where people answer, they see behaviour that is hardly older than this, however long a turn takes."""
+FIRST = 10
+"""Answers of people before the first fit: from fewer, a reward is mostly what the nets began with."""
+PAUSE = 0.05
+"""Seconds between looks at what is new."""
+SLOW = 1.0
+"""An oracle that takes longer for a turn is asked less at once, so that it judges what the policy does now."""
+
+
+@dataclass
+class Asynchronous:
+    """The policy's side: offers its newest segments, and takes the newest reward before every rollout.
+
+    Called with new segments and the policy's steps; gives metrics where there is a new reward. It waits for nobody,
+    but where an oracle answers (`gated`) for a reward that is more than `AHEAD` turns behind, and for room on the disk.
+    `check` raises if a process that it needs is gone for good.
+    """
+
+    run: Path
+    store: Store
+    ensemble: Ensemble
+    recent: Recent
+    turns: Turns
+    gated: bool
+    check: Callable[[], None] = lambda: None
+    show: Show | None = None
+    """Makes clips of frames, which would soon fill the memory."""
+    seconds: float = 0.0
+    """Spent on offers, on taking rewards, and waiting."""
+    _offered: tuple[int, float] = field(default=(-1, 0.0), init=False)
+
+    def __call__(self, segments: Sequence[Segment], step: int) -> dict[str, float]:
+        began = time.perf_counter()
+        self.recent.add(map(self.show, segments) if self.show else segments)
+        if len(self.recent.segments) >= 2 and (self.turns(step) or self._outdated()):
+            self._offer(step)
+        wait_for_room(self.run, lambda words: live.write(self.run, "policy", step=step, paused=words))
+        self._wait(step)
+        metrics = self._take_newest()
+        self.seconds += time.perf_counter() - began
+        return metrics
+
+    @property
+    def version(self) -> int:
+        return self.ensemble.version
+
+    def save(self, folder: Path) -> None:
+        """What `load` needs beside the store."""
+        self.recent.save(folder / "recent.npz")
+        (folder / "driver.json").write_text(json.dumps({"seconds": self.seconds}))
+
+    def load(self, folder: Path, step: int) -> None:
+        """Goes on after `step`, with the newest reward of the store."""
+        self.recent.load(folder / "recent.npz")
+        with reading(file := folder / "driver.json"):
+            self.seconds = float(read_json(file)["seconds"])
+        self.turns.skip_to(step)
+        self._offer(step)
+        self._take_newest()
+
+    def _outdated(self) -> bool:
+        return not self.gated and time.monotonic() - self._offered[1] > OFFER_SECONDS
+
+    def _offer(self, step: int) -> None:
+        offer(self.run, self.recent.segments, step)
+        live.write(self.run, "policy", step=step, paused=None)
+        self._offered = step, time.monotonic()
+
+    def _wait(self, step: int) -> None:
+        self.check()
+        while self.gated and self._learned() < self._needed(step):
+            time.sleep(PAUSE)
+            self.check()
+
+    def _learned(self) -> int:
+        """The step whose questions are answered and learned from."""
+        return int(live.read(self.run, "learner").get("step", -1))
+
+    def _needed(self, step: int) -> int:
+        if self.store.newest() == 0:
+            return self._offered[0]  # no policy learns from no reward
+        return step - AHEAD * self.turns.every
+
+    def _take_newest(self) -> dict[str, float]:
+        if self.store.newest() == self.ensemble.version:
+            return {}
+        published = self.store.reward()
+        assert published is not None
+        self.ensemble.from_bytes(published[1], published[0])
+        found: dict[str, float] = live.read(self.run, "learner").get("metrics", {})
+        return found | compare(self.ensemble, self.recent) | {"reward/version": float(self.version)}
+
+
+def clear(run: Path) -> None:
+    """Forgets what processes of an earlier session told each other."""
+    for file in (run / live.FOLDER).glob("*.json"):
+        file.unlink()
+
+
+class Questions(Protocol):
+    """Asks about candidates; says whether there was something to do."""
+
+    def __call__(self, candidates: Candidates) -> bool: ...
+
+
+def asking(run: Path, objects: dict[str, Any]) -> None:
+    """The process that asks: does not return."""
+    torch.set_num_threads(1)
+    parts = Parts.of(RunFolder.open(run).config, **objects)
+    with Store(run, parts.config.store) as store:
+        learner, offers = learner_of(parts, store), Offers(run)
+        questions: Questions
+        if parts.people:
+            from prefrl.people import ForPeople  # needs PyAV
+
+            questions = ForPeople(run, learner, parts)
+        else:
+            questions = ForOracle(run, learner, parts)
+        while True:
+            candidates = offers.newest()
+            if candidates is None or shortage(run) or not questions(candidates):
+                time.sleep(PAUSE)
+
+
+@dataclass
+class ForOracle:
+    """Lets an oracle answer what is due about every new offer, however long it takes."""
+
+    run: Path
+    learner: Learner
+    parts: Parts
+    _done: int = -1
+    _at_once: int = 2**31
+
+    def __post_init__(self) -> None:
+        self.asker = Asker(self.learner, self.parts.oracle, self.parts.config.total_timesteps)
+        store = self.learner.store
+        for query in store.queries() if hasattr(self.parts.oracle, "observe") else ():
+            observe(self.parts.oracle, store.segment(query.left), store.segment(query.right))
+        self.asker.answer(store.unanswered())  # what was asked before the process was killed
+        self._attempt = 0
+
+    def __call__(self, candidates: Candidates) -> bool:
+        if candidates.step <= self._done:
+            return False
+        take_newest(self.learner)
+        before = self.learner.store.counts().labelled
+        due, began = self.learner.due(candidates.step / self.asker.total), time.monotonic()
+        self.asker(candidates.segments, candidates.step, at_most=self._at_once, first_attempt=self._attempt)
+        self._attempt += ATTEMPTS
+        stuck = self.learner.store.counts().labelled == before
+        if due <= self._at_once or stuck:
+            self._done = candidates.step
+            live.write(self.run, "asker", step=candidates.step)
+        slow = time.monotonic() - began > SLOW
+        self._at_once = max(min(due, self._at_once) // 2, 1) if slow else self._at_once * 2
+        return True
+
+
+def learning(run: Path, objects: dict[str, Any]) -> None:
+    """The process that fits: does not return."""
+    torch.set_num_threads(1)
+    parts = Parts.of(RunFolder.open(run).config, **objects)
+    with Store(run, parts.config.store) as store:
+        learner, offers = learner_of(parts, store), Offers(run)
+        _recover(learner, run)
+        seconds, told, metrics = 0.0, -2, dict[str, float]()
+        while True:
+            # read before the labels: whatever had been answered by then is learned when it is written again
+            asked = int(live.read(run, "asker").get("step", -1))
+            candidates, began = offers.newest(), time.perf_counter()
+            found: dict[str, float] = {}
+            if candidates and not shortage(run) and (learner.ensemble.version or _enough(learner, parts, asked)):
+                found = learner.learn([segment.blind() for segment in candidates.segments], candidates.step)
+            if found:
+                seconds, metrics = seconds + time.perf_counter() - began, found
+                _keep(learner, run)
+            if found or asked != told:
+                told = asked
+                live.write(run, "learner", step=asked, seconds=seconds, metrics=metrics)
+            if not found:
+                time.sleep(PAUSE)
+
+
+def _enough(learner: Learner, parts: Parts, asked: int) -> bool:
+    """For the first fit: all answers about the untrained policy, or a few of people's."""
+    if parts.people:
+        return learner.store.counts().labelled >= min(FIRST, learner.budget)
+    return asked >= 0
+
+
+def _keep(learner: Learner, run: Path) -> None:
+    state = learner.state() | {"seen": torch.tensor(learner.seen)}
+    with whole(_state_file(run)) as file:
+        file.write(save(state))
+
+
+def _recover(learner: Learner, run: Path) -> None:
+    """Goes on from what a learner that was killed had kept, or from the newest reward."""
+    if not _state_file(run).exists():
+        take_newest(learner)
+        return
+    with reading(_state_file(run)):
+        state = load_file(_state_file(run))
+        learner.load(state)
+        learner.seen = int(state["seen"])
+
+
+def _state_file(run: Path) -> Path:
+    return run / live.FOLDER / "learner.safetensors"

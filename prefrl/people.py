@@ -1,0 +1,102 @@
+"""What people are asked: a few pairs ready to be shown, of the newest behaviour, as clips."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from prefrl import live, media
+from prefrl.candidates import Candidates
+from prefrl.control.camera import Camera
+from prefrl.loop import Learner, take_newest
+from prefrl.parts import Parts
+from prefrl.queries import AnySide
+from prefrl.reward.loss import preference
+from prefrl.store import Store
+from prefrl.types import STALE, Array, Label, Query, Segment
+
+READY, EACH = 4, 4
+"""Pairs kept ready: some, and some more for each who labels; a clip takes a part of a second to draw."""
+KEPT = 500
+"""Clips that nobody was asked about yet, kept for those who may be."""
+
+
+@dataclass
+class ForPeople:
+    """Keeps a few pairs ready to be shown, of the newest behaviour; withdraws those that say nothing any more."""
+
+    run: Path
+    learner: Learner
+    parts: Parts
+    _version: int = 0
+
+    def __post_init__(self) -> None:
+        self.learner.select = AnySide(self.learner.select)
+        self.camera = Camera(self.parts.config.env)
+        self._asked = len(self.learner.store.queries())
+
+    def __call__(self, candidates: Candidates) -> bool:
+        waiting, ready = self.learner.store.unanswered(), self._ready()
+        if take_newest(self.learner) and len(waiting) >= ready:
+            self._withdraw(waiting, candidates)
+        visible = [segment for segment in candidates.segments if segment.media or segment.state is not None]
+        due = self.learner.due(candidates.step / self.parts.config.total_timesteps)
+        if len(visible) < 2 or len(waiting) >= ready or due <= 0:
+            return False
+        self._asked += 1
+        self.learner.ask(visible, 1, candidates.step, self._asked, self._show)
+        live.write(self.run, "asker", step=candidates.step)
+        return True
+
+    def _ready(self) -> int:
+        return READY + EACH * max(int(live.read(self.run, "page").get("labellers", 1)), 1)
+
+    def _show(self, segment: Segment) -> Segment:
+        if segment.media:
+            return segment
+        clip = media.encode(self.camera.film(segment), self.parts.facts.fps)
+        return replace(segment, media=media.keep(self.run / media.FOLDER, clip, media.CLIP))
+
+    def _withdraw(self, waiting: Sequence[Query], candidates: Candidates) -> None:
+        """The pair on which the nets now agree best, if they agree far better than about pairs of today.
+
+        One at a time, and only where the others are ready: drawing takes longer than answering.
+        """
+        store = self.learner.store
+        segments = store.segments(id for query in waiting for id in (query.left, query.right))
+        pairs = [(segments[query.left], segments[query.right]) for query in waiting]
+        half = len(candidates.segments) // 2
+        today = zip(candidates.segments[:half], candidates.segments[half:], strict=False)
+        disagreement = self._disagreement(pairs)
+        if disagreement.min() < np.median(self._disagreement(list(today))) / 2:
+            query = waiting[int(disagreement.argmin())].id
+            store.answer([Label(query, None, "", at=time.time(), key=f"{STALE}-{query}", note=STALE)])
+
+    def _disagreement(self, pairs: Sequence[tuple[Segment, Segment]]) -> Array:
+        """Variance over the nets of the chance that left is better, (pairs,)."""
+        left, right = (torch.as_tensor(self.learner.ensemble.returns([p[i] for p in pairs])) for i in (0, 1))
+        spread: Array = preference(left, right).numpy().var(axis=0)
+        return spread
+
+
+@dataclass
+class Filmed:
+    """Makes clips of frames, where a simulator has no state that could be drawn later; removes those nobody saw."""
+
+    run: Path
+    store: Store
+    fps: int
+    _clips: deque[str] = field(default_factory=deque, init=False)
+
+    def __call__(self, segment: Segment) -> Segment:
+        if segment.state is None or segment.state.dtype != np.uint8:
+            return segment
+        name = media.keep(self.run / media.FOLDER, media.encode(segment.state, self.fps), media.CLIP)
+        self._clips.append(name)
+        if len(self._clips) > KEPT and not self.store.shows(old := self._clips.popleft()):
+            (self.run / media.FOLDER / old).unlink(missing_ok=True)
+        return replace(segment, media=name, state=None)

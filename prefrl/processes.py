@@ -1,0 +1,152 @@
+"""Processes beside the one that trains: begun, begun again when they die, and ended with it."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Self
+
+from prefrl import live
+from prefrl.room import LOOK as BREATH
+from prefrl.room import is_full, wait_for_room
+
+SPAWN = multiprocessing.get_context("spawn")  # a database connection must not cross a fork, nor may threads
+LOOK = 0.2
+"""Seconds between looks at who still lives."""
+DEATHS, WITHIN = 3, 60.0
+"""A process that dies so often within so many seconds is given up."""
+GRACE = 5.0
+"""Seconds that a process gets to end by itself."""
+
+
+@dataclass
+class _Process:
+    name: str
+    main: Callable[..., None]
+    args: tuple[Any, ...]
+    running: BaseProcess
+    deaths: list[float] = field(default_factory=list)
+
+
+class Beside:
+    """Runs functions `main(*args)` in processes of their own, on one run's folder, until `stop`.
+
+    Who dies is reported with its traceback and begun again; who dies too often is given up, and `check` then raises
+    RuntimeError with the last traceback. Who returns is not begun again. All of them end when this process does,
+    however it ends. What is passed must be picklable.
+    """
+
+    def __init__(self, run: Path, report: Callable[[str], None] | None = None) -> None:
+        self._run, self._report = run, report or to_stderr
+        self._processes: list[_Process] = []
+        self._failure: str | None = None
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, name: str, main: Callable[..., None], *args: Any) -> None:
+        process = _Process(name, main, args, self._spawned(name, main, args))
+        with self._lock:
+            self._processes.append(process)
+
+    def check(self) -> None:
+        """Raises RuntimeError if a process was given up."""
+        if self._failure:
+            raise RuntimeError(self._failure)
+
+    def alive(self) -> dict[str, int]:
+        """Process numbers by name."""
+        with self._lock:
+            return {p.name: p.running.pid or 0 for p in self._processes if p.running.is_alive()}
+
+    def stop(self) -> None:
+        """Ends all of them, by force those that do not end by themselves."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        for process in self._processes:
+            process.running.terminate()
+        for process in self._processes:
+            process.running.join(GRACE)
+            if process.running.is_alive():
+                process.running.kill()
+                process.running.join()
+
+    def _spawned(self, name: str, main: Callable[..., None], args: tuple[Any, ...]) -> BaseProcess:
+        process = SPAWN.Process(target=_main, args=(name, self._run, main, args), name=name, daemon=True)
+        process.start()
+        return process
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(LOOK):
+            with self._lock:
+                for process in self._processes:
+                    if process.running.exitcode not in (None, 0) and not self._failure:
+                        self._begin_again(process)
+
+    def _begin_again(self, process: _Process) -> None:
+        now = time.monotonic()
+        process.deaths = [at for at in process.deaths if now - at < WITHIN] + [now]
+        words = f"the {process.name} process died: {self._cause(process)}"
+        if len(process.deaths) >= DEATHS:
+            self._failure = f"{words} ({DEATHS} times within {WITHIN:g} s)"
+            return
+        self._report(f"{words}\nit is begun again")
+        process.running = self._spawned(process.name, process.main, process.args)
+
+    def _cause(self, process: _Process) -> str:
+        code = process.running.exitcode or 0
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        with suppress(OSError):
+            return _errors(self._run, process.name).read_text().rstrip()
+        return f"exit status {code}"
+
+
+def to_stderr(words: str) -> None:
+    print(f"prefrl: {words}", file=sys.stderr, flush=True)
+
+
+def _errors(run: Path, name: str) -> Path:
+    return run / live.FOLDER / f"{name}.error"
+
+
+def _main(name: str, run: Path, main: Callable[..., None], args: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them: the one that trains ends the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            main(*args)
+            return
+        except Exception as error:
+            if not is_full(error):
+                _errors(run, name).parent.mkdir(exist_ok=True)
+                _errors(run, name).write_text(traceback.format_exc())
+                raise SystemExit(1) from None
+            time.sleep(BREATH)
+            wait_for_room(run)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)
