@@ -100,8 +100,8 @@ class Camera:
     """Draws segments of an environment; used by one thread, as OpenGL is.
 
     Shows what the camera that the environment was told to use shows; else its model's camera "track", which follows
-    the body; else Gymnasium's view of it. What a state does not hold is drawn as the model has it: an environment that
-    moves or paints parts of its model is better filmed.
+    the body; else Gymnasium's view of it. What a state does not hold is drawn as the model has it: a goal that an
+    environment marks by changing its model is not where it was.
     """
 
     def __init__(self, env_id: str) -> None:
