@@ -67,6 +67,7 @@ class Parts:
         parts._check_labels()
         parts._check_checkpoints()
         parts._check_net()
+        parts._check_people()
         return parts
 
     def _check_checkpoints(self) -> None:
@@ -75,6 +76,17 @@ class Parts:
             raise ValueError(
                 f"checkpoints every {self.config.checkpoint_every} steps would end every episode early: "
                 f"{self.n_envs} environments with {self.facts.horizon} steps an episode need at least {whole}"
+            )
+
+    def _check_people(self) -> None:
+        if not self.people:
+            return
+        if self.config.reward == "true":
+            raise ValueError("on the true reward nobody is asked: leave out --reward true or --oracle human")
+        if not self.facts.renders:
+            raise ValueError(
+                f"environment {self.config.env!r} shows people nothing: render with 'rgb_array' and list it in "
+                'metadata["render_modes"]'
             )
 
     def _check_net(self) -> None:
