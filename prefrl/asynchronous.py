@@ -65,9 +65,10 @@ class Asynchronous:
         self.recent.add(map(self.show, segments) if self.show else segments)
         if len(self.recent.segments) >= 2 and (self.turns(step) or self._outdated()):
             self._offer(step)
-        wait_for_room(self.run, lambda words: live.write(self.run, "policy", step=step, paused=words))
+        wait_for_room(self.run, lambda words: self._tell(step, words))
         self._wait(step)
-        metrics = self._take_newest()
+        if metrics := self._take_newest():
+            self._tell(step)
         self.seconds += time.perf_counter() - began
         return metrics
 
@@ -94,8 +95,11 @@ class Asynchronous:
 
     def _offer(self, step: int) -> None:
         offer(self.run, self.recent.segments, step)
-        live.write(self.run, "policy", step=step, paused=None)
+        self._tell(step)
         self._offered = step, time.monotonic()
+
+    def _tell(self, step: int, paused: str | None = None) -> None:
+        live.write(self.run, "policy", step=step, version=self.version, paused=paused)
 
     def _wait(self, step: int) -> None:
         self.check()

@@ -6,12 +6,15 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from prefrl.names import unknown
 from prefrl.runs import RunConfig, RunFolder, free_folder, read_settings
+
+if TYPE_CHECKING:
+    from prefrl.web.options import PageOptions
 
 OTHER_NAMES = {
     "env": ("--env-id",),
@@ -20,6 +23,16 @@ OTHER_NAMES = {
     "n_envs": ("--num-envs",),
 }
 """Names of our flags in SB3's zoo and in CleanRL."""
+
+DEMO: dict[str, Any] = {
+    "env": "prefrl/HalfCheetah-v0",
+    "oracle": "human",
+    "total_timesteps": 20_000_000,
+    "labels": 1_000,
+    "checkpoint_every": 1_000_000,
+    "turns": 1_000,
+}
+"""An hour of labelling: the policy takes some 7,000 steps a second meanwhile."""
 
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -81,10 +94,23 @@ def parser() -> argparse.ArgumentParser:
     _add_settings(made)
     _add_progress(made)
     made.add_argument("--track", action="store_true", help="also log to Weights & Biases: needs prefrl[track]")
+    _add_page(made)
 
     made = command("resume", _resume, "Go on with a run that was cut off, from its last checkpoint.")
     made.add_argument("run_folder", metavar="RUN", type=Path)
     _add_progress(made)
+    _add_page(made)
+
+    made = command("demo", _demo, "Train HalfCheetah to run as you like: label pairs of clips in the browser.")
+    made.add_argument("--env", default=DEMO["env"], help="a task to train instead")
+    made.add_argument("--out", type=Path, help="the run's new folder; made up under runs/ if not given")
+    _add_page(made)
+
+    made = command("label", _label, "Serve the labelling page of a run, running or not.")
+    made.add_argument("run_folder", metavar="RUN", type=Path)
+    made.add_argument("--overlap", type=float, default=0.0, help="share of pairs that two labellers are asked about")
+    made.add_argument("--repeats", type=float, default=0.0, help="share of pairs that one is asked about twice")
+    _add_page(made)
 
     made = command("evaluate", _evaluate, "Play episodes with a run's policy, under the true reward.")
     made.add_argument("run_folder", metavar="RUN", type=Path)
@@ -117,6 +143,31 @@ def parser() -> argparse.ArgumentParser:
 
     command("doctor", _doctor, "Say what is installed, and what is missing.")
     return top
+
+
+def _add_page(command: argparse.ArgumentParser) -> None:
+    page = command.add_argument_group("the labelling page, where people answer")
+    page.add_argument("--host", default="127.0.0.1", help="address to serve it at; others need an invitation")
+    page.add_argument("--port", type=int, help="8000 or the next that is free, if not given")
+    page.add_argument("--no-browser", action="store_true", help="only print the address")
+    page.add_argument("--invite", nargs="+", default=[], metavar="NAME", help="print a secret link for each labeller")
+    page.add_argument("--revoke", nargs="+", default=[], metavar="NAME", help="make labellers' links invalid")
+    page.add_argument("--open-to-all", action="store_true", help="let in whoever reaches the address")
+    page.add_argument("--allow-host", nargs="+", default=[], metavar="HOST", help="further names of this machine")
+
+
+def _page(given: argparse.Namespace) -> "PageOptions":
+    from prefrl.web.options import PageOptions
+
+    return PageOptions(
+        host=given.host,
+        port=given.port,
+        open_browser=not given.no_browser,
+        open_to_all=given.open_to_all,
+        allow_hosts=tuple(given.allow_host),
+        invite=tuple(given.invite),
+        revoke=tuple(given.revoke),
+    )
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
@@ -179,12 +230,19 @@ def _is_number(text: str) -> bool:
 
 
 def _train(given: argparse.Namespace) -> None:
-    config = _config(given)
+    _run(_config(given), given, track=given.track, progress=given.progress)
+
+
+def _demo(given: argparse.Namespace) -> None:
+    _run(RunConfig.of(DEMO | {"env": given.env}), given)
+
+
+def _run(config: RunConfig, given: argparse.Namespace, **options: bool) -> None:
     out = given.out or free_folder(config)
     with _resumable(out):
         from prefrl.train import train
 
-        folder = train(config, out, progress=given.progress, track=given.track)
+        folder = train(config, out, page=_page(given), **options)
     _tell(folder)
 
 
@@ -192,8 +250,14 @@ def _resume(given: argparse.Namespace) -> None:
     with _resumable(given.run_folder):
         from prefrl.train import resume
 
-        folder = resume(given.run_folder, progress=given.progress)
+        folder = resume(given.run_folder, progress=given.progress, page=_page(given))
     _tell(folder)
+
+
+def _label(given: argparse.Namespace) -> None:
+    from prefrl.web.serve import serve
+
+    serve(given.run_folder, replace(_page(given), overlap=given.overlap, repeats=given.repeats))
 
 
 @contextmanager
