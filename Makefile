@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 bin := $(VENV)/bin
 installed := $(VENV)/installed
 
-.PHONY: demo test test-slow lint check format docs clean
+.PHONY: demo label test test-browser test-slow lint check format docs clean
 
 # A folder is never overwritten: the second demo is runs/demo-2.
 demo: $(installed)
@@ -15,8 +15,16 @@ demo: $(installed)
 	while [ -e $$out ]; do n=$$((n + 1)); out=runs/demo-$$n; done; \
 	$(bin)/prefrl train $(DEMO) --out $$out
 
+# You label: the page opens in the browser.
+label: $(installed)
+	$(bin)/prefrl demo
+
 test: $(installed)
 	$(bin)/python -m pytest $(PYTEST_ARGS)
+
+# Drives Debian's Chromium; tools/install-system-packages installs it, PostgreSQL and the libraries that draw.
+test-browser: $(installed)
+	$(bin)/python -m pytest -m "browser and not slow" $(PYTEST_ARGS)
 
 test-slow: $(installed)
 	$(bin)/python -m pytest -m "slow or not slow" $(PYTEST_ARGS)

@@ -108,10 +108,10 @@ def make(task: str, run: Path, flags: Sequence[str]) -> None:
 
 
 def goal_of(run: Path, goal: Goal, steps: int = 1_000, trained: bool = True) -> float:
-    """Mean of the goal over an episode of ten environments with the run's policy, or with one that learned nothing."""
+    """Mean of the goal over an episode of every environment with the run's policy, or with one that learned nothing."""
     folder = RunFolder.open(run)
     parts = Parts.of(folder.config)
-    with closing(parts.recorder(10)) as recorder:
+    with closing(parts.recorder()) as recorder:
         model = parts.model(recorder)
         if trained:
             policy.load(model, folder.checkpoint())
