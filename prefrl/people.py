@@ -17,7 +17,7 @@ from prefrl.parts import Parts
 from prefrl.queries import AnySide
 from prefrl.reward.loss import preference
 from prefrl.store import Store
-from prefrl.types import STALE, Array, Label, Query, Segment
+from prefrl.types import REPEAT, STALE, Array, Label, Query, Segment
 
 READY, EACH = 4, 4
 """Pairs kept ready: some, and some more for each who labels; a clip takes a part of a second to draw."""
@@ -32,7 +32,6 @@ class ForPeople:
     run: Path
     learner: Learner
     parts: Parts
-    _version: int = 0
 
     def __post_init__(self) -> None:
         self.learner.select = AnySide(self.learner.select)
@@ -40,7 +39,8 @@ class ForPeople:
         self._asked = len(self.learner.store.queries())
 
     def __call__(self, candidates: Candidates) -> bool:
-        waiting, ready = self.learner.store.unanswered(), self._ready()
+        waiting = [query for query in self.learner.store.unanswered() if query.why != REPEAT]
+        ready = self._ready()
         if take_newest(self.learner) and len(waiting) >= ready:
             self._withdraw(waiting, candidates)
         visible = [segment for segment in candidates.segments if segment.media or segment.state is not None]

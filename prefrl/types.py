@@ -52,6 +52,8 @@ class Query:
     """The strategy that asked."""
 
 
+REPEAT = "repeat"
+"""`why` of a query that asks a labeller again, with the sides swapped."""
 UNDONE = "undone"
 """Note of a label by which a labeller takes an answer back: the query is open again."""
 BROKEN = "broken"
