@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefrl.files import read_json
+from prefrl.files import reading
 
 FOLDER = "live"
 
@@ -23,10 +23,9 @@ def write(run: Path, name: str, **facts: Any) -> None:
 def read(run: Path, name: str) -> dict[str, Any]:
     """The status that the process `name` wrote last; empty before the first."""
     file = run / FOLDER / f"{name}.json"
-    try:
-        found: dict[str, Any] = read_json(file)
-    except ValueError:
-        if file.exists():
-            raise
-        return {}
-    return found
+    with reading(file):
+        try:
+            found: dict[str, Any] = json.loads(file.read_text())
+        except FileNotFoundError:
+            return {}
+        return found
