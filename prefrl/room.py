@@ -10,6 +10,8 @@ RESERVE = 64 * 2**20
 """Bytes that are left free: what runs already can still be written."""
 LOOK = 1.0
 """Seconds between looks."""
+WORDS = ("disk is full", "No space left on device")
+"""How SQLite says it, and a PostgreSQL server of its own disk."""
 
 
 def shortage(run: Path) -> str | None:
@@ -43,4 +45,4 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _says_full(error: BaseException) -> bool:
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in str(error)
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(w in str(error) for w in WORDS)
