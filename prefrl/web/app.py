@@ -5,7 +5,7 @@ import errno
 import re
 import time
 from asyncio import Lock
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,21 +24,23 @@ from prefrl.types import BROKEN, UNDONE, Label
 from prefrl.web import models, progress
 from prefrl.web.board import Board
 from prefrl.web.feed import Feed
+from prefrl.web.figures import figures
 from prefrl.web.guard import LABELLER, Guard, allows
 from prefrl.web.leases import Leases
 from prefrl.web.models import Answer, Undo, troubles
 from prefrl.web.options import PageOptions
 from prefrl.web.pairs import CLIP, Pairs
-from prefrl.web.tokens import Tokens
+from prefrl.web.tokens import ADMIN, Tokens
 from prefrl.web.writer import Writer
 
 STATIC = Path(__file__).with_name("static")
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 FRESH = 0.25
 """Seconds that what the page is told may lag behind the store."""
+SOON = 0.05
+"""The same, for who would get fewer pairs than he asked for."""
 PATIENCE = 10.0
 """Seconds for a label to reach the disk; after them the page tries again, and finds it kept or not."""
-SMALLEST_WAIT = 0.05
 FORGOTTEN = 10_000
 """Undos of nothing that are remembered, so that a late second try undoes nothing either."""
 
@@ -46,14 +48,14 @@ FORGOTTEN = 10_000
 class Page:
     """What the routes share."""
 
-    def __init__(self, run: Path, store: Store, options: PageOptions) -> None:
-        self.run, self.store, self.options = Path(run), store, options
+    def __init__(self, run: Path, board: Board) -> None:
+        self.run, self.board = Path(run), board
         self.wanted = RunFolder.open(self.run).config.labels
-        self.board = Board(store, Leases(), options.overlap, options.repeats)
         self.feed = Feed(self.board.refresh)
-        self.write = Writer(store.answer, self.board.answered)
+        self.write = Writer(board.store.answer, board.answered)
         self.pairs = Pairs(self.run)
         self.nothing: dict[str, None] = {}
+        self.counting = Lock()
         self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
 
     def lock(self, labeller: str) -> Lock:
@@ -117,24 +119,30 @@ class Page:
             return {"query": query, "left": {}, "right": {}, "prompt": None}
 
 
-def create_app(run: Path, store: Store, options: PageOptions | None = None, tokens: Tokens | None = None) -> FastAPI:
+def create_app(
+    run: Path,
+    store: Store,
+    options: PageOptions | None = None,
+    tokens: Tokens | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> FastAPI:
     """The page of a run. `tokens`: who may come in; None lets everybody in who reaches the server."""
     options = options or PageOptions()
-    page = Page(run, store, options)
+    page = Page(run, Board(store, Leases(clock), options.overlap, options.repeats))
+    page.board.refresh()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(page.board.refresh)
         page.write.start()
-        yield
-        await asyncio.to_thread(page.write.stop)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(page.write.stop)
 
-    app = FastAPI(title="prefrl", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.page = page
+    app = FastAPI(title="prefrl", lifespan=lifespan, docs_url=None, redoc_url=None, exception_handlers=HANDLERS)
     app.add_middleware(Guard, allowed=allows(options.host, options.allow_hosts), tokens=tokens)
-    for kind, handler in HANDLERS.items():
-        app.add_exception_handler(kind, handler)
     _labelling(app, page)
+    _looking(app, page, tokens)
     _files(app, page)
     return app
 
@@ -167,7 +175,7 @@ def _labelling(app: FastAPI, page: Page) -> None:
         else:
             pairs = await page.next(who, n, has)
             if len(pairs) < n:
-                await page.feed.within(SMALLEST_WAIT)
+                await page.feed.within(SOON)
                 pairs = await page.next(who, n, has)
             page.feed.hint(FRESH)
         return JSONResponse({"pairs": pairs, **progress.state(page.run, page.board, who, page.wanted)})
@@ -189,6 +197,10 @@ def _labelling(app: FastAPI, page: Page) -> None:
         async with page.lock(who):
             return JSONResponse({"undone": await page.undo(said.id.lower(), who)})
 
+
+def _looking(app: FastAPI, page: Page, tokens: Tokens | None) -> None:
+    name = Annotated[models.Name | None, Query()]
+
     @app.get("/api/progress", response_model=models.Progress, responses=troubles(401, 403, 422, 503))
     async def how_far(request: Request, labeller: name = None) -> Response:
         who = _who(request, labeller)
@@ -198,6 +210,14 @@ def _labelling(app: FastAPI, page: Page) -> None:
     @app.get("/api/instructions", responses=troubles(401, 403))
     async def instructions(request: Request) -> Response:
         return JSONResponse(progress.instructions(page.run) | {"labeller": request.scope.get(LABELLER)})
+
+    @app.get("/api/admin", responses=troubles(401, 403, 503))
+    async def admin(request: Request) -> Response:
+        if tokens is not None and request.scope.get(LABELLER) != ADMIN:
+            raise HTTPException(403, f"only the invitation of {ADMIN} may see how everybody labels")
+        async with page.counting:
+            await page.feed.within(FRESH)
+            return JSONResponse(await asyncio.to_thread(figures, page.board, page.wanted))
 
 
 def _files(app: FastAPI, page: Page) -> None:
@@ -242,7 +262,9 @@ async def _failed(request: Request, error: Exception) -> Response:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or any(words in str(error) for words in ("disk is full", "No space left")):
         return JSONResponse({"detail": "the disk is full: make room; nothing is lost but what was not kept yet"}, 507)
-    return JSONResponse({"detail": "the database cannot be reached: try again"}, 503, {"retry-after": "1"})
+    return JSONResponse(
+        {"detail": "the run's database or folder cannot be reached: try again"}, 503, {"retry-after": "1"}
+    )
 
 
 async def _http(request: Request, error: Exception) -> Response:

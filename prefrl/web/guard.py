@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
@@ -28,10 +28,16 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
 }
+EVERYWHERE = ("0.0.0.0", "::")
+"""Addresses at which a server listens to whoever reaches the machine."""
 LABELLER = "prefrl.labeller"
 """Where the request's scope says who sent it, if a token does."""
-"""Pages hold no secret: with the cookie's SameSite=Strict, a link from elsewhere would not open them otherwise."""
+CLOSED = ("/api/", "/clips/")
+"""What a token opens. Pages are for all: they hold no secret, and a cookie that is SameSite=Strict does not come with
+the request of a link in somebody's mail."""
+READING = ("GET", "HEAD", "OPTIONS")
 
 
 class Refused(Exception):
@@ -53,23 +59,31 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        send = _with_headers(send)
+        began = False
+
+        async def sending(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(_with_headers(message))
+
         headers = Headers(scope=scope)
         try:
             self._check_host(headers)
             _check_origin(scope, headers)
             if (token := _in_address(scope)) is not None:
-                return await self._let_in(scope, token, send)
-            if scope["path"].startswith(("/api/", "/clips/")):
+                return await self._let_in(scope, token, sending)
+            if scope["path"].startswith(CLOSED):
                 scope[LABELLER] = self._who(headers)
-            if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            if scope["method"] == "POST":
                 receive = await _body(headers, receive)
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, sending)
         except Refused as refusal:
-            await _reply(send, refusal.status, str(refusal))
+            await _reply(sending, refusal.status, str(refusal))
         except Exception:
             logging.getLogger(__name__).exception("a request failed")
-            await _reply(send, 500, "this server has a mistake: its log says more")
+            if began:
+                raise
+            await _reply(sending, 500, "this server has a mistake: its log says more")
 
     def _check_host(self, headers: Headers) -> None:
         given = headers.getlist("host")
@@ -101,8 +115,8 @@ class Guard:
 def _check_origin(scope: Scope, headers: Headers) -> None:
     """Other sites may link to the pages, and do nothing else."""
     site = headers.get("sec-fetch-site", "none")
-    safe = scope["method"] in ("GET", "HEAD", "OPTIONS")
-    if site not in ("same-origin", "none") and not (safe and not scope["path"].startswith(("/api/", "/clips/"))):
+    safe = scope["method"] in READING
+    if site not in ("same-origin", "none") and not (safe and not scope["path"].startswith(CLOSED)):
         raise Refused(403, "another site may not call this server")
     origin = headers.get("origin")
     if origin is not None and not safe and not _same(origin, headers.get("host", "")):
@@ -123,10 +137,10 @@ def _host(header: str) -> str | None:
     return (found[1] or found[2]).lower().rstrip(".") if found else None
 
 
-def allows(bound: str, names: tuple[str, ...]) -> Callable[[str], bool]:
+def allows(bound: str, names: Iterable[str] = ()) -> Callable[[str], bool]:
     """Which hosts a server bound to this address answers for: a name that an attacker chose is none of them."""
     known = {"localhost", "127.0.0.1", "::1", bound.lower(), *(_host(name) or name.lower() for name in names)}
-    everywhere = bound in ("0.0.0.0", "::")
+    everywhere = bound in EVERYWHERE
     return lambda name: name in known or (everywhere and _is_address(name))
 
 
@@ -183,16 +197,12 @@ async def _body(headers: Headers, receive: Receive) -> Receive:
     return again
 
 
-def _with_headers(send: Send) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("cache-control", "no-store")
-        await send(message)
-
-    return sending
+def _with_headers(message: Message) -> Message:
+    if message["type"] == "http.response.start":
+        headers = MutableHeaders(scope=message)
+        for name, value in HEADERS.items():
+            headers.setdefault(name, value)
+    return message
 
 
 async def _reply(send: Send, status: int, detail: str) -> None:

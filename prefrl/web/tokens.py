@@ -14,6 +14,8 @@ from prefrl.files import Unreadable, read_json, reading
 from prefrl.web.models import named
 
 FILE = "tokens.json"
+ADMIN = "admin"
+"""The invitation that may see how everybody labels."""
 
 
 def invite(run: Path, name: str) -> str:
@@ -38,6 +40,10 @@ class Tokens:
         self.path = Path(run) / FILE
         self._seen: tuple[int, int, int] | None = None
         self._known: dict[str, str] = {}
+
+    def names(self) -> set[str]:
+        self._reread()
+        return set(self._known)
 
     def labeller(self, token: str) -> str | None:
         """Whose token this is; how long that takes says nothing about the secrets."""

@@ -23,7 +23,7 @@ class Writer:
     def __init__(self, keep: Callable[[list[Label]], object], kept: Callable[[list[Label]], None]) -> None:
         self.keep, self.kept = keep, kept
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
-        self._thread = Thread(target=self._work, name="writer")
+        self._thread = Thread(target=self._work, name="writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
