@@ -7,11 +7,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from typing import Any, Self
 
@@ -89,16 +90,21 @@ class Beside:
                 process.running.join()
 
     def _spawned(self, name: str, main: Callable[..., None], args: tuple[Any, ...]) -> BaseProcess:
+        _errors(self._run, name).unlink(missing_ok=True)
         process = SPAWN.Process(target=_main, args=(name, self._run, main, args), name=name, daemon=True)
-        process.start()
+        with _without_ctrl_c():
+            process.start()
         return process
 
     def _watch(self) -> None:
-        while not self._stopping.wait(LOOK):
-            with self._lock:
-                for process in self._processes:
-                    if process.running.exitcode not in (None, 0) and not self._failure:
-                        self._begin_again(process)
+        try:
+            while not self._stopping.wait(LOOK):
+                with self._lock:
+                    for process in self._processes:
+                        if process.running.exitcode not in (None, 0) and not self._failure:
+                            self._begin_again(process)
+        except Exception:
+            self._failure = f"nobody watches the processes any more: {traceback.format_exc()}"
 
     def _begin_again(self, process: _Process) -> None:
         now = time.monotonic()
@@ -123,12 +129,22 @@ def to_stderr(words: str) -> None:
     print(f"prefrl: {words}", file=sys.stderr, flush=True)
 
 
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Ctrl-C reaches a whole group of processes: those begun here never see it, the one that begins them ends them."""
+    ensure_running()  # where it is not, `start` begins it, and that would let SIGINT through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _errors(run: Path, name: str) -> Path:
     return run / live.FOLDER / f"{name}.error"
 
 
 def _main(name: str, run: Path, main: Callable[..., None], args: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them: the one that trains ends the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:
