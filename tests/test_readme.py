@@ -13,7 +13,7 @@ import pytest
 
 import prefrl_envs  # noqa: F401 -- registers prefrl/*
 from prefrl import oracles, queries, schedules
-from prefrl.cli import DONE, MISUSED, main
+from prefrl.cli import DONE, MISUSED, main, parser
 from prefrl.control.tasks import ALGORITHMS
 from prefrl.names import resolve
 from prefrl.reward import fit
@@ -32,6 +32,9 @@ SHORTER = {
     "evaluate": "--episodes 1",
 }
 """Flags put last, where they prevail over those of a command that takes hours."""
+
+FOR_EVER = ("demo", "label")
+"""Commands that end when somebody ends them: tested in test_demo.py, only read here."""
 
 MY_PACKAGE = """
 import gymnasium as gym
@@ -59,6 +62,9 @@ def run(command: str) -> int:
     words = shlex.split(command, comments=True)[1:]
     words = ["runs/cheetah" if word == "RUN" else word for word in words]
     words = [f"labels-{words[-1]}" if word == "FILE" else word for word in words]
+    if words[0] in FOR_EVER:
+        parser().parse_args(words)
+        return DONE
     try:
         return main([*words, *SHORTER.get(words[0], "").split()])
     except SystemExit as end:  # of --help
