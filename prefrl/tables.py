@@ -29,16 +29,21 @@ from sqlalchemy import (
     func,
     insert,
     inspect,
+    make_url,
     select,
     tuple_,
 )
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 SCHEMA = 2
 """Version of the tables; a store of an earlier one is brought up to it, one of a later one is refused."""
 PATIENCE = 60.0
 """Seconds to wait for other writers of one SQLite file; sixteen of them wait 6 s at worst."""
-BATCH = 10_000
-"""Keys looked up by one statement: three columns each stay below SQLite's 32,766 parameters."""
+REACH = 10
+"""Seconds to wait for a database server that says nothing."""
+BATCH = 1_000
+"""Keys looked up by one statement; from some thousands on, PostgreSQL finds it too complex."""
 LOCK = {
     "sqlite": "begin immediate",
     "postgresql": f"select pg_advisory_xact_lock({int.from_bytes(b'prefrl', 'big')})",
@@ -56,6 +61,7 @@ class Int(TypeDecorator[int]):
         return None if value is None else operator.index(value)
 
 
+EXAMPLE, DRIVER = "postgresql://user@host:5432/database", "postgresql+psycopg"
 Key = tuple[Any, ...]
 metadata = MetaData()
 mark = Table("prefrl", metadata, Column("schema", Int, primary_key=True))
@@ -102,10 +108,12 @@ rewards = Table(
 
 
 def opened(url: str | URL) -> Engine:
-    """An engine on a store, made if the database is empty; `prefrl.schema` says which version it has."""
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _pragmas)
+    """An engine on a store, made if the database is empty; `prefrl.schema` says which version it has.
+
+    Raises ValueError for what is no store, and ConnectionError, now and later, while a server cannot be reached.
+    """
+    engine = _engine(url)
+    name = _name(engine.url)
     try:
         if not inspect(engine).get_table_names():
             with writing(engine) as connection:
@@ -113,17 +121,58 @@ def opened(url: str | URL) -> Engine:
                     metadata.create_all(connection)
                     connection.execute(insert(mark).values(schema=SCHEMA))
         if not inspect(engine).has_table(mark.name):
-            raise ValueError(f"{engine.url} is not a prefrl store: choose another, or an empty database")
+            raise ValueError(f"{name} is not a prefrl store: choose another, or an empty database")
         with engine.connect() as connection:
             found = connection.scalar(select(func.max(mark.c.schema)))
         if found == 1:
             _add_notes(engine)
         elif found != SCHEMA:
-            raise ValueError(f"{engine.url} is a store of version {found}, this is a prefrl for version {SCHEMA}")
-    except BaseException:
+            raise ValueError(f"{name} is a store of version {found}, this is a prefrl for version {SCHEMA}")
+    except BaseException as error:
         engine.dispose()
+        if isinstance(error, DBAPIError) and engine.dialect.name == "postgresql":
+            raise ValueError(f"{name} cannot hold a store: {_line(error.orig)}") from None
         raise
     return engine
+
+
+def _engine(url: str | URL) -> Engine:
+    if isinstance(url, URL):
+        engine = create_engine(url)  # of a file
+        event.listen(engine, "connect", _pragmas)
+        return engine
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError(f"a store is at {EXAMPLE}: this is not such a URL") from None
+    if address.drivername not in ("postgresql", "postgres", DRIVER):
+        raise ValueError(f"a store is at {EXAMPLE}: {address.drivername} is another kind of database")
+    if "@" in (address.host or ""):
+        raise ValueError(f"a store is at {EXAMPLE}: write an @ in user or password as %40")
+    address = address.set(drivername=DRIVER, query={"connect_timeout": str(REACH), **address.query})
+    try:
+        engine = create_engine(address, pool_pre_ping=True)  # the server may have been started anew
+    except ImportError:
+        raise ValueError('PostgreSQL needs psycopg: pip install "prefrl[postgres]"') from None
+    event.listen(engine, "handle_error", _told)
+    return engine
+
+
+def _told(trouble: ExceptionContext) -> ConnectionError | None:
+    """Trouble of the network, for who can wait, in place of SQLAlchemy's own."""
+    lost = trouble.is_disconnect or trouble.connection is None
+    if trouble.engine is None or trouble.is_pre_ping or not lost:
+        return None
+    return ConnectionError(f"{_name(trouble.engine.url)} cannot be reached: {_line(trouble.original_exception)}")
+
+
+def _name(url: URL) -> str:
+    """As it may be told: with stars for the password, and without what follows a `?`, which may be one too."""
+    return url.set(drivername=url.get_backend_name(), query={}).render_as_string()
+
+
+def _line(error: BaseException | None) -> str:
+    return " ".join(str(error).split())
 
 
 def _add_notes(engine: Engine) -> None:

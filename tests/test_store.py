@@ -433,7 +433,7 @@ def test_a_note_explains_why_there_is_no_preference(store, preference, note):
 
 def test_the_state_of_the_simulator_is_kept_with_the_segment(store):
     [kept] = store.record([Segment(np.zeros((2, 1)), np.zeros((2, 1)), state=np.arange(6.0).reshape(2, 3))])
-    with Store(store.folder) as other:
+    with Store(store.folder, store.url) as other:
         assert np.array_equal(other.segment(kept.id).state, kept.state)
 
 
