@@ -12,10 +12,11 @@ from typing import Annotated, Any
 from uuid import NAMESPACE_OID, uuid5
 from weakref import WeakValueDictionary
 
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
 
 from prefrl.files import Unreadable
 from prefrl.runs import RunFolder

@@ -1,9 +1,9 @@
 """What goes over the wire, and what of it is refused."""
 
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 LONGEST_NAME = 64
 UUID = "[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
@@ -50,6 +50,13 @@ class Answer(_Strict):
     labeller: Name
     seconds: float = Field(ge=0, le=86400)
     broken: bool = False
+    """Whether a clip could not be played: then there is no preference."""
+
+    @model_validator(mode="after")
+    def _broken_is_no_preference(self) -> Self:
+        if self.broken and self.preference is not None:
+            raise ValueError("what could not be seen has preference null")
+        return self
 
 
 class Undo(_Strict):
