@@ -24,8 +24,6 @@ class PageOptions:
     """Labellers who get a new link each; the one named "admin" may see how all of them label."""
     revoke: tuple[str, ...] = ()
     """Labellers whose links stop working."""
-    url: str | None = None
-    """The run's database, if that is not `store.db` in its folder."""
 
     def __post_init__(self) -> None:
         for name in ("overlap", "repeats"):

@@ -20,7 +20,6 @@ import uvicorn
 
 from prefrl import live
 from prefrl.runs import RunFolder
-from prefrl.store import Store
 from prefrl.web import tokens
 from prefrl.web.app import create_app
 from prefrl.web.guard import EVERYWHERE
@@ -39,7 +38,8 @@ def serve(run: Path, options: PageOptions | None = None) -> None:
     In a process started by multiprocessing it stops too when its parent dies, so that the next run finds no old page.
     Raises ValueError where a run has a page already (links for new labellers are printed all the same).
     """
-    options, run = options or PageOptions(), RunFolder.open(Path(run)).path
+    options, folder = options or PageOptions(), RunFolder.open(Path(run))
+    run = folder.path
     for name in options.revoke:
         tokens.revoke(run, name)
     links = {name: tokens.invite(run, name) for name in options.invite}
@@ -50,7 +50,7 @@ def serve(run: Path, options: PageOptions | None = None) -> None:
                 return
             raise ValueError(f"the page of {run} is served already: {last}")
         who = _who_may_come_in(run, options)
-        with Store(run, options.url) as store, _listening(options, last) as listening:
+        with folder.open_store() as store, _listening(options, last) as listening:
             address = _address(options.host, listening.getsockname()[1])
             _remember(file, address)
             live.write(run, "page", address=address)
