@@ -3,7 +3,9 @@
 `tests.tiny_envs:Dot-v0` and so on; importing this module registers them.
 """
 
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gymnasium as gym
@@ -96,6 +98,27 @@ def raises(steps: int, **options: Any) -> AfterSteps:
         raise RuntimeError("the simulator is gone")
 
     return AfterSteps(Dot(**options), steps, trip)
+
+
+def sleeps(steps: int, **options: Any) -> AfterSteps:
+    """Hangs in a system call."""
+
+    def hang(obs: Any, reward: float) -> tuple[Any, float]:
+        time.sleep(600)
+        return obs, reward
+
+    return AfterSteps(Dot(**options), steps, hang)
+
+
+def loops(steps: int, **options: Any) -> AfterSteps:
+    """Hangs in a loop that shrugs off whatever goes wrong in it."""
+
+    def hang(obs: Any, reward: float) -> tuple[Any, float]:
+        while True:
+            with suppress(Exception):
+                obs = obs + 1
+
+    return AfterSteps(Dot(**options), steps, hang)
 
 
 def dict_obs(**options: Any) -> gym.Env[Any, Any]:

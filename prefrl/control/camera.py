@@ -40,9 +40,9 @@ def looker(envs: Sequence["Env"], length: int = 60, share: float = 0.02) -> Look
     At MuJoCo's: a row of float64 each, (envs, n), of qpos, then mocap_pos and mocap_quat where the model has mocap
     bodies. At others that were made with render_mode "rgb_array": frames, as `Reel` says.
     """
-    sims: list[Any] = [env.unwrapped for env in envs]
-    if _has_model(sims[0]):
-        return _mocap(sims) if sims[0].model.nmocap else _joints(sims)
+    sim: Any = envs[0].unwrapped
+    if _has_model(sim):
+        return _mocap(envs) if sim.model.nmocap else _joints(envs)
     return Reel(envs, length, share) if envs[0].render_mode == "rgb_array" else None
 
 
@@ -212,14 +212,16 @@ def _has_model(sim: Any) -> bool:
     return mujoco is not None and isinstance(getattr(sim, "model", None), mujoco.MjModel)
 
 
-def _joints(sims: Sequence[Any]) -> Look:
-    return lambda: np.concatenate([sim.data.qpos for sim in sims]).reshape(len(sims), -1)
+def _joints(envs: Sequence[Any]) -> Look:
+    # unwrapped at every look: what crashed was made anew
+    return lambda: np.concatenate([env.unwrapped.data.qpos for env in envs]).reshape(len(envs), -1)
 
 
-def _mocap(sims: Sequence[Any]) -> Look:
+def _mocap(envs: Sequence[Any]) -> Look:
     def look() -> Array:
-        states = [(sim.data.qpos, sim.data.mocap_pos.ravel(), sim.data.mocap_quat.ravel()) for sim in sims]
-        return np.concatenate([part for state in states for part in state]).reshape(len(sims), -1)
+        data = [env.unwrapped.data for env in envs]
+        states = [(each.qpos, each.mocap_pos.ravel(), each.mocap_quat.ravel()) for each in data]
+        return np.concatenate([part for state in states for part in state]).reshape(len(envs), -1)
 
     return look
 

@@ -94,7 +94,7 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
         self._failures += 1
         if self._failures >= CUTS:
             raise RuntimeError(f"environment {self._index} failed {CUTS} times: {error}") from error
-        with suppress(Exception):
+        with suppress(Exception, Hung), self._watched():
             self.env.close()
         self.env = self._make()
         words = "".join(traceback.format_exception(error)).rstrip()

@@ -39,7 +39,7 @@ class Recorder(VecEnvWrapper):
     ) -> None:
         super().__init__(venv)
         self.name, self.horizon, self.watch = name, horizon, watch
-        self._looker, self._look = looker, looker() if looker else None
+        self._look = looker() if looker else None
         self.steps = 0
         """Steps taken by all environments together."""
         self.episodes: list[tuple[int, float]] = []
@@ -49,7 +49,7 @@ class Recorder(VecEnvWrapper):
 
     def reset(self) -> VecEnvObs:
         self._obs = self._finite(self._watched(self.venv.reset), "an observation")
-        self._state = (self._look(),) if self._look else ()
+        self._state = (self._watched(self._look),) if self._look else ()
         self._returns, self._lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=int)
         self._rows.clear()
         return self._obs.copy()
@@ -63,7 +63,7 @@ class Recorder(VecEnvWrapper):
         self.steps += self.num_envs
         self._rows.append((self._obs, self._acts, self._finite(truth, "a reward"), dones, *self._state))
         self._obs = self._finite(obs, "an observation")
-        self._state = (self._look(),) if self._look else ()
+        self._state = (self._watched(self._look),) if self._look else ()
         self._returns += truth
         self._lengths += 1
         for i in np.flatnonzero(dones):
@@ -83,7 +83,6 @@ class Recorder(VecEnvWrapper):
     def _end(self, i: int, info: dict[str, Any]) -> None:
         length = int(self._lengths[i])
         if info.get(CUT_OFF):
-            self._look = self._looker() if self._looker else None  # the one that was looked at is gone
             self._returns[i], self._lengths[i] = 0, 0
             return
         if self.horizon not in (None, length):
