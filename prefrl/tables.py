@@ -63,6 +63,12 @@ class Int(TypeDecorator[int]):
 
 EXAMPLE, DRIVER = "postgresql://user@host:5432/database", "postgresql+psycopg"
 Key = tuple[Any, ...]
+
+
+class Unreachable(ConnectionError):
+    """A database server that does not answer, or not any more: it may later."""
+
+
 metadata = MetaData()
 mark = Table("prefrl", metadata, Column("schema", Int, primary_key=True))
 segments = Table(
@@ -110,7 +116,7 @@ rewards = Table(
 def opened(url: str | URL) -> Engine:
     """An engine on a store, made if the database is empty; `prefrl.schema` says which version it has.
 
-    Raises ValueError for what is no store, and ConnectionError, now and later, while a server cannot be reached.
+    Raises ValueError for what is no store, and Unreachable, now and later, while a server does not answer.
     """
     engine = _engine(url)
     name = _name(engine.url)
@@ -131,9 +137,20 @@ def opened(url: str | URL) -> Engine:
     except BaseException as error:
         engine.dispose()
         if isinstance(error, DBAPIError) and engine.dialect.name == "postgresql":
-            raise ValueError(f"{name} cannot hold a store: {_line(error.orig)}") from None
+            raise ValueError(f"{name} cannot hold a store: {str(error.orig).splitlines()[0]}") from None
         raise
     return engine
+
+
+def check_unused(url: str) -> None:
+    """Raises ValueError for the store of another run, and what `opened` raises."""
+    engine = opened(url)
+    try:
+        with engine.connect() as connection:
+            if connection.scalar(select(func.count()).select_from(segments)):
+                raise ValueError(f"{_name(engine.url)} holds another run: give every run a database of its own")
+    finally:
+        engine.dispose()
 
 
 def _engine(url: str | URL) -> Engine:
@@ -158,21 +175,18 @@ def _engine(url: str | URL) -> Engine:
     return engine
 
 
-def _told(trouble: ExceptionContext) -> ConnectionError | None:
+def _told(trouble: ExceptionContext) -> Unreachable | None:
     """Trouble of the network, for who can wait, in place of SQLAlchemy's own."""
     lost = trouble.is_disconnect or trouble.connection is None
     if trouble.engine is None or trouble.is_pre_ping or not lost:
         return None
-    return ConnectionError(f"{_name(trouble.engine.url)} cannot be reached: {_line(trouble.original_exception)}")
+    words = " ".join(str(trouble.original_exception).split())
+    return Unreachable(f"{_name(trouble.engine.url)} cannot be reached: {words}")
 
 
 def _name(url: URL) -> str:
     """As it may be told: with stars for the password, and without what follows a `?`, which may be one too."""
     return url.set(drivername=url.get_backend_name(), query={}).render_as_string()
-
-
-def _line(error: BaseException | None) -> str:
-    return " ".join(str(error).split())
 
 
 def _add_notes(engine: Engine) -> None:

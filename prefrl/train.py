@@ -28,6 +28,7 @@ from prefrl.reward.ensemble import Ensemble
 from prefrl.reward.true import TrueReward
 from prefrl.runs import RunConfig, RunFolder, free_folder, step_of
 from prefrl.store import Store
+from prefrl.tables import check_unused
 
 if TYPE_CHECKING:
     from prefrl.web.options import PageOptions
@@ -57,6 +58,8 @@ def train(
     EnvFailure when an environment fails later: `resume` then goes on from the last checkpoint.
     """
     parts = Parts.of(config, **objects)
+    if config.store:
+        check_unused(config.store)
     torch.set_num_threads(1)  # for nets this small a second thread costs more than it does
     recorder = parts.recorder(report=to_stderr if parts.asynchronous else None)
     model = parts.model(recorder)

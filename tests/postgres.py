@@ -94,26 +94,28 @@ class Server:
     def database(self) -> str:
         """The URL of a new, empty database; it goes away with the server."""
         name = f"test_{uuid4().hex[:12]}"
-        self._say("postgres", f"create database {name}")
+        self.say(self._url("postgres"), f"create database {name}")
         return self._url(name)
 
     def empty(self, url: str) -> None:
         """Makes a database as if it were new, in a tenth of the time."""
         self.end_connections(url)
-        self._say(_name(url), "drop schema public cascade; create schema public")
+        self.say(url, "drop schema public cascade; create schema public")
 
     def end_connections(self, url: str) -> None:
         """All to this database, at once, as when a machine is lost."""
-        self._say("postgres", f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{_name(url)}'")
+        name = url.rpartition("/")[2]
+        ended = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
+        self.say(self._url("postgres"), ended)
+
+    def say(self, url: str, statement: str) -> None:
+        import psycopg  # not everybody has it
+
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(statement)
 
     def _url(self, database: str) -> str:
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{database}"
-
-    def _say(self, database: str, statement: str) -> None:
-        import psycopg  # not everybody has it
-
-        with psycopg.connect(self._url(database), autocommit=True) as connection:
-            connection.execute(statement)
 
     def _pause(self) -> None:
         assert self._process is not None
@@ -131,10 +133,6 @@ def running() -> Iterator[Server]:
             yield made
         finally:
             made.stop(signal.SIGQUIT)  # nobody will read it again
-
-
-def _name(url: str) -> str:
-    return url.rpartition("/")[2]
 
 
 def _free_port() -> int:

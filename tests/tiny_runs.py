@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from prefrl.oracles import Synthetic
 from prefrl.runs import RunConfig, RunFolder
-from prefrl.store import Store
 from prefrl.types import Array, Segment
 
 DOT = "tests.tiny_envs:Dot-v0"
@@ -80,7 +79,7 @@ def parameters(folder: RunFolder) -> dict[str, Tensor]:
 
 
 def rows(path: Path) -> list[tuple[int, int, float | None, int]]:
-    with Store(path) as store:
+    with RunFolder(path).open_store() as store:
         asked = {query.id: query for query in store.queries()}
         answered = [(asked[label.query], label.preference) for label in store.labels()]
     return [(query.left, query.right, preference, query.step) for query, preference in answered]
