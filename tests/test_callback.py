@@ -1,5 +1,6 @@
 """Paying a rollout after it is over comes to the same as an environment that pays at once."""
 
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -177,6 +178,37 @@ def test_the_reward_is_constant_within_a_rollout():
 def test_before_the_first_fit_only_values_beyond_time_limits_are_paid():
     buffer = paid_late(PPO, make(version=0), rollouts=1)[0]
     np.testing.assert_allclose(buffer["rewards"], GAMMA * buffer["terminal"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("entropy", [0.0, 0.1])
+@pytest.mark.parametrize("algo", SETTINGS)
+def test_from_what_is_not_paid_nothing_is_learned(algo, entropy):
+    """No parameter changes by a bit, though SB3 puts values beyond time limits into the buffer, and likes entropy."""
+    recorder = Recorder(DummyVecEnv([dot, dot]), "Dot")
+    model = algorithm(algo, recorder, **({} if algo is TRPO else {"ent_coef": entropy}))
+    before = deepcopy([model.policy.state_dict(), model.policy.optimizer.state_dict()])
+    model.learn(4 * STEPS, PreferenceCallback(recorder, learned(make(version=0)), Cutter(5, HORIZON), nothing))
+    after = model.policy.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before[0].items())
+    assert model.policy.optimizer.state_dict() == before[1]
+
+
+@pytest.mark.parametrize("algo", SETTINGS)
+def test_from_the_first_reward_on_everything_is_learned(algo):
+    recorder, ensemble = Recorder(DummyVecEnv([dot, dot]), "Dot"), make(version=0)
+    model = algorithm(algo, recorder)
+    kept = []
+
+    def turn(segments, step):
+        ensemble.version = 1
+        kept.append(deepcopy(model.policy.state_dict()))
+        return {}
+
+    model.learn(4 * STEPS, PreferenceCallback(recorder, learned(ensemble), Cutter(5, HORIZON), turn))
+    before, unpaid, paid = *kept, model.policy.state_dict()
+    for name, value in before.items():
+        assert torch.equal(value, unpaid[name])
+        assert not torch.equal(value, paid[name]) and paid[name].isfinite().all()
 
 
 def test_a_turn_is_given_the_segments_of_the_rollout_and_the_step():

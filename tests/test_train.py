@@ -212,9 +212,10 @@ def test_a_policy_is_paid_zero_until_a_reward_was_learned(tmp_path):
     paid = []
 
     class Watched(A2C):
-        def train(self):
+        def collect_rollouts(self, *args, **kwargs):
+            going_on = super().collect_rollouts(*args, **kwargs)
             paid.append(self.rollout_buffer.rewards.any())
-            super().train()
+            return going_on
 
     blind = {"n_steps": 32, "gamma": 0.0}  # nothing is added for what comes after an episode's last step
     train(tiny(labels=4, turns=2, hyper=blind), tmp_path / "run", algo=Watched, oracle=never_tells)

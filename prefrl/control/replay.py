@@ -27,9 +27,8 @@ def pay_rollout(model: OnPolicyAlgorithm, rewards: Array, values: torch.Tensor, 
 
 
 def learn_nothing(model: OnPolicyAlgorithm) -> None:
-    """Leaves the update nothing to learn: what is unpaid would have it follow the errors of the value function."""
-    model.rollout_buffer.advantages[:] = 0
-    model.rollout_buffer.returns[:] = model.rollout_buffer.values
+    """Leaves out the update that follows: what is unpaid would have it follow entropy and the values' errors."""
+    vars(model)["train"] = lambda: vars(model).pop("train")
 
 
 def relabelled(model: OffPolicyAlgorithm) -> ReplayBuffer:
