@@ -39,8 +39,8 @@ class Human:
     """Share of pairs that a labeller is asked about twice, sides swapped."""
 
     def __post_init__(self) -> None:
-        _check_chance(self.overlap)
-        _check_chance(self.repeats)
+        _check_share("overlap", self.overlap)
+        _check_share("repeats", self.repeats)
 
     def __call__(self, left: Segment, right: Segment) -> float | None:
         raise ValueError("people answer on the labelling page: train with --oracle human, or label a run")
@@ -84,7 +84,7 @@ class Mistaken:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_chance(self.chance)
+        _check_share("chance", self.chance)
 
     def __call__(self, left: Segment, right: Segment) -> float | None:
         answer = self.oracle(left, right)
@@ -106,7 +106,7 @@ class Skipping:
     _recent: deque[float] = field(default_factory=_window, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_chance(self.chance)
+        _check_share("chance", self.chance)
 
     def __call__(self, left: Segment, right: Segment) -> float | None:
         answer = self.oracle(left, right)  # even if it is not needed: its history holds every pair
@@ -131,7 +131,7 @@ class Equal:
     _recent: deque[float] = field(default_factory=_window, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_chance(self.chance)
+        _check_share("chance", self.chance)
 
     def __call__(self, left: Segment, right: Segment) -> float | None:
         answer = self.oracle(left, right)  # even if it is not needed: its history holds every pair
@@ -199,6 +199,6 @@ def _rank(value: float, recent: deque[float], u: float) -> float:
     return float(np.sum(others < value) + u * (1 + np.sum(others == value))) / (1 + len(others))
 
 
-def _check_chance(chance: float) -> None:
-    if not 0 <= chance <= 1:
-        raise ValueError(f"chance is {chance}: give a share from 0 to 1")
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ValueError(f"{name} is {share}: give a share from 0 to 1")

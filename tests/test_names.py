@@ -46,7 +46,7 @@ def test_any_kind_of_component_has_a_name():
     [
         ("sythetic", "no oracle 'sythetic': did you mean 'synthetic'?"),
         ("mistaken(skiping)", "no oracle 'skiping': did you mean 'skipping'?"),
-        ("xyz", "no oracle 'xyz': there are equal, mistaken, myopic, skipping, stochastic, synthetic"),
+        ("xyz", "no oracle 'xyz': there are equal, human, mistaken, myopic, skipping, stochastic, synthetic"),
         ("observe", "no oracle 'observe': "),  # a function of the module, but no component
         ("mistaken(chance=2)", "oracle 'mistaken(chance=2)': chance is 2: give a share from 0 to 1"),
         ("stochastic(bta=2)", "got an unexpected keyword argument 'bta'"),

@@ -4,6 +4,8 @@ Bounds on measured rates are 5 standard deviations of the binomial: a false-alar
 """
 
 import itertools
+import pickle
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefrl.oracles import Equal, Mistaken, Myopic, Skipping, Stochastic, Synthetic, observe
+from prefrl import oracles
+from prefrl.names import resolve
+from prefrl.oracles import Equal, Human, Mistaken, Myopic, Skipping, Stochastic, Synthetic, observe
 from prefrl.types import Segment
 
 rewards = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20)
@@ -228,3 +232,21 @@ def test_a_history_is_no_part_of_what_an_oracle_is():
     answers(used, pairs(3))
     assert used == Equal()
     assert repr(used) == "Equal(oracle=Synthetic(), chance=0.1, seed=0)"
+
+
+def test_people_answer_on_their_page_only():
+    with pytest.raises(ValueError, match=r"people answer on the labelling page: train with --oracle human, or label"):
+        Human()(segment(0.0), segment(1.0))
+
+
+@pytest.mark.parametrize("name", ["overlap", "repeats"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_impossible_shares_of_peoples_pairs_are_refused(name, value):
+    with pytest.raises(ValueError, match=rf"{name} is .*: give a share from 0 to 1"):
+        Human(**{name: value})
+
+
+def test_people_are_a_part_like_others():
+    """Named on the command line, copied, and handed to other processes."""
+    people = resolve("human(overlap=0.1, repeats=0.05)", oracles, "oracle")
+    assert people == Human(0.1, 0.05) == pickle.loads(pickle.dumps(people)) == deepcopy(people)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefrl.queries import Coverage, Disagreement, InformationGain, PolicyAligned, Uniform
+from prefrl.queries import AnySide, Coverage, Disagreement, InformationGain, PolicyAligned, Uniform
 from prefrl.types import Segment
 
 STRATEGIES = [
@@ -19,6 +19,7 @@ STRATEGIES = [
     Coverage(),
     PolicyAligned(),
     PolicyAligned(Disagreement(pool=3), newest=0.5),
+    AnySide(Disagreement()),
 ]
 
 
@@ -156,3 +157,24 @@ def test_an_empty_pool_is_refused(strategy):
 def test_an_impossible_share_of_the_newest_is_refused(newest):
     with pytest.raises(ValueError, match=r"newest is .*: give a share above 0"):
         PolicyAligned(newest=newest)
+
+
+def left_is_older(segments, returns, n, rng):
+    return [(i, i + 1) for i in range(n)]
+
+
+def test_any_side_asks_the_pairs_of_its_strategy():
+    turned, plain = (ask(select, 200, 50) for select in (AnySide(Coverage()), Coverage()))
+    assert [frozenset(pair) for pair in turned] == [frozenset(pair) for pair in plain]
+
+
+def test_on_any_side_what_a_strategy_puts_left_comes_left_half_of_the_time():
+    left = np.array(ask(AnySide(left_is_older), 10_001, 10_000))[:, 0]
+    turned = np.mean(left != np.arange(10_000))
+    assert turned == pytest.approx(0.5, abs=0.025)  # 5 standard deviations: a false alarm in 10^6
+    assert np.mean(turned_after(left, True)) == pytest.approx(0.5, abs=0.04)  # and whatever came before
+
+
+def turned_after(left, what):
+    turned = left != np.arange(len(left))
+    return turned[1:][turned[:-1] == what]
