@@ -128,8 +128,9 @@ class Asynchronous:
 
 def clear(run: Path) -> None:
     """Forgets what processes of an earlier session told each other."""
-    for file in (run / live.FOLDER).glob("*.json"):
-        file.unlink()
+    for file in (run / live.FOLDER).glob("*"):
+        if file != _state_file(run):
+            file.unlink()
 
 
 class Questions(Protocol):
@@ -169,11 +170,13 @@ class ForOracle:
 
     def __post_init__(self) -> None:
         self.asker = Asker(self.learner, self.parts.oracle, self.parts.config.total_timesteps)
-        store = self.learner.store
-        for query in store.queries() if hasattr(self.parts.oracle, "observe") else ():
-            observe(self.parts.oracle, store.segment(query.left), store.segment(query.right))
-        self.asker.answer(store.unanswered())  # what was asked before the process was killed
         self._attempt = 0
+        store = self.learner.store
+        waiting = store.unanswered()  # what was asked before the process was killed
+        for query in store.queries() if hasattr(self.parts.oracle, "observe") else ():
+            if query not in waiting:
+                observe(self.parts.oracle, store.segment(query.left), store.segment(query.right))
+        self.asker.answer(waiting)
 
     def __call__(self, candidates: Candidates) -> bool:
         if candidates.step <= self._done:

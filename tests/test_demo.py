@@ -25,6 +25,8 @@ from prefrl.runs import RunFolder
 DEADLINE = 60.0
 """Seconds to the first pair; on a quiet machine it takes eight."""
 
+SLOWER = ("asker", "page")
+
 pytestmark = pytest.mark.skipif(working_gl() is None, reason=no_gl())
 
 
@@ -126,7 +128,7 @@ def test_a_page_of_its_own_serves_what_is_still_open(tmp_path):
     assert (kept.query, kept.preference, kept.labeller) == (pair["query"], 0.5, "me")
 
 
-@pytest.mark.parametrize("who", ["all", "learner", "asker", "page"])
+@pytest.mark.parametrize("who", ["all", "learner", *(pytest.param(who, marks=pytest.mark.slow) for who in SLOWER)])
 def test_a_run_with_people_goes_on_after_kill_9(tmp_path, who):
     out, page_of = tmp_path / "run", ["--no-browser", "--port", "0"]
     settings = ["--env", "prefrl/Reacher-v0", "--oracle", "human", "--labels", "400", "-n", "2000000"]
