@@ -15,7 +15,7 @@ from prefrl.figures import COLOURS, PANELS, Groups, Run, curves
 from prefrl.files import whole
 from prefrl.runs import RunConfig, RunFolder
 
-ALIKE = {"seed", "checkpoint_every", "eval_episodes", "device"}
+ALIKE = {"seed", "checkpoint_every", "eval_episodes", "device", "store"}
 """Settings in which runs of one group may differ."""
 ASKING = {"labels", "oracle", "select", "schedule", "net", "fit", "members"}
 """Settings that do nothing where the true reward is paid."""

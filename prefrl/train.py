@@ -66,9 +66,8 @@ def train(
     tracker = _tracker() if track else None
     folder = RunFolder.create(out or free_folder(config), config, objects)
     if tracker:
-        tracker.init(
-            project="prefrl", name=folder.path.name, dir=folder.path, config=asdict(config), sync_tensorboard=True
-        )
+        settings = asdict(replace(config, store=None))  # a URL may hold a password
+        tracker.init(project="prefrl", name=folder.path.name, dir=folder.path, config=settings, sync_tensorboard=True)
     with folder.locked(), watching(recorder), closing(_Run(parts, folder, recorder, model, page, objects)) as run:
         run.begin()
         run.finish(progress)

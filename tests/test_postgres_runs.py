@@ -1,15 +1,19 @@
 """Runs and their pages on a PostgreSQL server, and how they are told that it cannot be reached."""
 
 import sys
+from uuid import uuid4
 
+import httpx
 import pytest
 
 from prefrl.cli import main
+from prefrl.report import report
 from prefrl.runs import RunFolder
 from prefrl.store import Store
 from prefrl.train import train
 from tests.postgres import PASSWORD
 from tests.tiny_runs import DOT, outcome, tiny
+from tests.web_pages import ask, browsing, process
 
 NOBODY = f"postgresql://nobody:{PASSWORD}@127.0.0.1:1/none"
 """Where no server listens."""
@@ -111,9 +115,83 @@ def test_whatever_is_done_with_a_run_is_done_on_a_server(database, tmp_path, cap
     assert main(["export", str(run), str(tmp_path / "labels.jsonl")]) == 0
     assert main(["report", str(run), "--out", str(tmp_path / "report.html")]) == 0
     out, err = capsys.readouterr()
-    assert PASSWORD not in out + err
     with RunFolder.open(run).open_store() as store:
         versions = [version.id for version in store.versions()]
         assert store.counts().labelled == 24 and versions == list(range(1, len(versions) + 1))
     assert len((tmp_path / "labels.jsonl").read_text().splitlines()) == 24
-    assert PASSWORD not in (tmp_path / "report.html").read_text()
+    assert PASSWORD not in out + err + (tmp_path / "report.html").read_text()
+
+
+def test_runs_on_other_servers_are_reported_together_without_their_passwords(database, tmp_path):
+    stores = {"file": None, "server": database}
+    runs = [train(tiny(total_timesteps=300, store=store), tmp_path / name).path for name, store in stores.items()]
+    page = report(runs, tmp_path / "report.html").read_text()
+    assert PASSWORD not in page and "postgresql" not in page
+
+
+def test_the_password_may_be_where_nobody_copies_it(database, tmp_path, monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    Store(tmp_path, database.replace(f":{PASSWORD}", "")).close()
+
+
+def test_processes_meet_on_a_server(database, tmp_path):
+    run = train(tiny(store=database, asynchronous=True), tmp_path / "run")
+    with run.open_store() as store:
+        counts = store.counts()
+    assert (counts.labelled, counts.unanswered) == (24, 0)
+    assert run.summary["labels"] == 24 and run.summary["reward_version"] >= 1
+    assert not (run.path / "store.db").exists()
+
+
+# the labelling page
+
+
+@pytest.fixture
+def run(database, tmp_path):
+    """A run on a server, with five pairs to show."""
+    folder = RunFolder.create(tmp_path / "run", tiny(store=database, labels=100))
+    (folder.path / "clips").mkdir()
+    with folder.open_store() as store:
+        ask(store, 5)
+    return folder
+
+
+def test_people_label_a_run_on_a_server(run):
+    with run.open_store() as store, browsing(run.path, store) as page:
+        assert page.next("Ann") == [1, 2, 3] and page.next("Bob") == [4, 5]
+        assert page.answer(1, 1, "Ann").status_code == 200
+        assert page.answer(4, None, "Bob", broken=True).status_code == 200
+        assert page.answer(2, 0.5, "Ann").status_code == 200
+        assert page.undo("Ann").json()["undone"]["query"] == 2
+        assert page.progress("Ann")["yours"] == 1
+        assert page.get("/api/admin").json()["counts"]["labelled"] == 1
+        assert [(label.query, label.preference, label.labeller, label.note) for label in store.labels()] == [
+            (1, 1.0, "Ann", ""),
+            (4, None, "Bob", "broken"),
+            (2, 0.5, "Ann", ""),
+            (2, None, "Ann", "undone"),
+        ]
+
+
+def test_the_page_goes_on_when_the_server_does(run, postgres):
+    said = {"id": str(uuid4()), "query": 1, "preference": 1, "labeller": "Ann", "seconds": 1.0}
+    with run.open_store() as store, browsing(run.path, store) as page:
+        assert page.next("Ann") == [1, 2, 3]
+        postgres.stop()
+        away = [page.post("/api/answer", json=said), page.get("/api/next", params={"labeller": "Ann", "n": 9})]
+        postgres.start()
+        assert page.post("/api/answer", json=said).status_code == 200
+        assert page.next("Ann", n=9) == [2, 3, 4, 5]
+        assert [label.key for label in store.labels()] == [said["id"]]
+    assert [reply.status_code for reply in away] == [503, 503]
+    assert PASSWORD not in "".join(reply.text for reply in away)
+
+
+def test_a_page_of_its_own_finds_the_server(run):
+    with process(run.path) as served, run.open_store() as store:
+        said = {"id": str(uuid4()), "query": 1, "preference": 1, "labeller": "Ann", "seconds": 1.0}
+        assert httpx.post(f"{served.address}/api/answer", json=said).status_code == 200
+        assert store.counts().labelled == 1
+        code, out, err = served.end()
+    assert code == 0 and PASSWORD not in served.first + out + err
+    assert not (run.path / "store.db").exists()
