@@ -107,7 +107,8 @@ def _listening(options: PageOptions, last: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     ports = [options.port] if options.port is not None else [*_port(last), *PORTS, 0]
     for port in ports:
-        listening = socket.socket(family)
+        # without the protocol's number asyncio leaves Nagle's algorithm on, and every reply waits 40 ms
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((options.host, port))
