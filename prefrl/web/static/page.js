@@ -1,8 +1,8 @@
 // The labelling page: one pair after the other, each answer on its way before the next pair is looked at.
 
-import { $, make, memory, say } from "./dom.js";
+import { $, memory, say } from "./dom.js";
 import { Outbox } from "./outbox.js";
-import { instruct, note, showConnection, showProgress, showRest } from "./panels.js";
+import { instruct, note, showConnection, showPaused, showProgress, showRest } from "./panels.js";
 import { Hand, Pair } from "./pairs.js";
 import { Player } from "./player.js";
 import { call, pause } from "./server.js";
@@ -11,8 +11,8 @@ import { Watch } from "./watch.js";
 const TOO_SOON = 150; // ms: nobody has seen a pair so fast; it is the same key bouncing or hit twice
 const A_DAY = 86_400; // s: the server takes no longer thought
 const REMEMBERED = 3; // answered pairs that an undo shows at once
-const NAMES = { 1: "left is better", 0: "right is better", 0.5: "equally good" };
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const stacked = matchMedia("(max-width: 599px)");
 
 const watch = new Watch();
 const past = []; // {pair, answer}: the last few, newest at the end
@@ -85,7 +85,7 @@ function next() {
     document.body.dataset.query = pair.query;
     $("prompt").hidden = pair.prompt === null;
     $("prompt").textContent = pair.prompt ?? "";
-    $("playback").hidden = !pair.videos.length;
+    for (const group of document.querySelectorAll(".playback")) group.hidden = !pair.videos.length;
     $("stage").hidden = false;
     pair.show();
     if (pair.videos.length) {
@@ -115,11 +115,18 @@ function answer(preference) {
   past.push({ pair, query });
   if (past.length > REMEMBERED) past.shift().pair?.drop();
   hand.take(pair);
-  const name = NAMES[preference] ?? "cannot tell";
+  const name = named(preference);
   next();
-  $("last").textContent = `Last answer: ${name}`;
+  $("last").textContent = `Last: ${name}`;
   say(shown ? `${name}. Next pair.` : `${name}.`);
   hand.ask();
+}
+
+function named(preference) {
+  if (preference === null) return "cannot tell";
+  if (preference === 0.5) return "equally good";
+  if (stacked.matches) return preference ? "upper is better" : "lower is better";
+  return preference ? "left is better" : "right is better";
 }
 
 /** Shows the pair again at once if it is still in memory; else when the server has said which it was. */
@@ -182,8 +189,7 @@ function refresh() {
   if (shown) showRest(null);
   else showRest(...resting());
   showConnection(outbox.trouble ?? hand.trouble, outbox.waiting, outbox.age, outbox.kept);
-  $("paused").hidden = !hand.message;
-  if ($("paused").textContent !== (hand.message ?? "")) $("paused").textContent = hand.message ?? "";
+  showPaused(hand.message);
 }
 
 function resting() {

@@ -53,25 +53,34 @@ export class Pair {
     for (let failures = 1; !this.gone; failures++) {
       const reply = await fetch(clip, { cache }).catch(() => null);
       const blob = reply?.ok && (await reply.blob().catch(() => null));
-      if (blob) return blob;
+      if (blob && (await intact(clip, blob))) return blob;
+      if (blob) throw new Error("the clip is damaged");
       if (reply && [404, 410, 416].includes(reply.status)) throw new Error("the clip is not there");
       await new Promise((resolve) => setTimeout(resolve, pause(failures)));
     }
     throw new Error("nobody waits for it any more");
   }
 
-  decode(video, blob) {
+  async decode(video, blob) {
     if (this.gone) throw new Error("nobody waits for it any more");
     const url = URL.createObjectURL(blob);
     this.urls.push(url);
-    return new Promise((resolve, reject) => {
-      const late = () => (document.hidden ? setTimeout(late, LOADING) : reject(new Error("the clip shows nothing")));
-      setTimeout(late, LOADING);
-      video.addEventListener("canplaythrough", resolve, { once: true });
-      video.addEventListener("error", () => reject(new Error("the clip does not play")), { once: true });
-      video.preload = "auto";
-      video.src = url;
-    });
+    let timer;
+    try {
+      await new Promise((resolve, reject) => {
+        const late = () => {
+          if (!document.hidden) reject(new Error("the clip shows nothing"));
+          else timer = setTimeout(late, LOADING); // browsers let hidden pages wait
+        };
+        timer = setTimeout(late, LOADING);
+        video.addEventListener("canplaythrough", resolve, { once: true });
+        video.addEventListener("error", () => reject(new Error("the clip does not play")), { once: true });
+        video.preload = "auto";
+        video.src = url;
+      });
+    } finally {
+      clearTimeout(timer); // it would hold the clip in memory
+    }
   }
 
   show(shown = true) {
@@ -90,6 +99,14 @@ export class Pair {
     for (const node of this.nodes) node.remove();
     for (const url of this.urls) URL.revokeObjectURL(url);
   }
+}
+
+/** A clip's name is the SHA-256 of its bytes; plain http from another machine has no means to check. */
+async function intact(clip, blob) {
+  const name = clip.match(/([0-9a-f]{64})\.webm$/)?.[1];
+  if (!name || !crypto.subtle) return true;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await blob.arrayBuffer()));
+  return name === Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Asks for pairs so that there are always some on hand, and says which are to be shown. */
@@ -170,11 +187,11 @@ export class Hand {
     for (const [query, moment] of this.answered) if (moment < asked) this.answered.delete(query);
   }
 
-  /** Drops what the server gave to somebody else or withdrew; the pair on the screen only after a long absence. */
+  /** Drops what the server gave to somebody else or withdrew; the pair on the screen only after a long absence, or when all is answered. */
   reconcile(told, away) {
     const ours = new Set(told.map((pair) => pair.query));
     for (const pair of this.pairs.filter((pair) => !ours.has(pair.query))) {
-      if (pair.shown && !away) continue;
+      if (pair.shown && !away && this.state !== "done") continue;
       this.pairs = this.pairs.filter((other) => other !== pair);
       this.lost(pair);
     }

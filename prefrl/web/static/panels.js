@@ -56,13 +56,21 @@ export function note(text) {
 
 /** One line about the way to the server, or none. */
 export function showConnection(trouble, waiting, age = 0, kept = true) {
-  const line = words(trouble, waiting, age, kept);
-  $("banner").hidden = !line;
-  if ($("banner").textContent !== line) $("banner").textContent = line;
+  show("banner", words(trouble, waiting, age, kept));
+}
+
+export function showPaused(why) {
+  show("paused", why ? `Paused: ${why}` : "");
+}
+
+function show(id, line) {
+  $(id).hidden = !line;
+  if ($(id).textContent !== line) $(id).textContent = line; // said once by a screen reader
 }
 
 function words(trouble, waiting, age, kept) {
-  const here = waiting ? ` ${count(waiting, "answer")} waiting to be sent: kept in this browser${kept ? "" : " tab only, do not reload it"}.` : "";
+  const only = kept ? "" : " This browser keeps nothing: do not close or reload the page.";
+  const here = waiting ? ` ${count(waiting, "answer")} waiting to be sent.${only}` : "";
   if (trouble?.verdict === "forbidden") {
     return `You may not label here: ${trouble.detail}.${here}`;
   }
@@ -91,7 +99,8 @@ function draw({ done, wanted, yours, per_minute, learned }) {
   $("progress").hidden = false;
   $("bar").max = Math.max(wanted, 1);
   $("bar").value = done;
-  $("done").textContent = `${done.toLocaleString("en")} of ${count(wanted, "answer")}, ${yours.toLocaleString("en")} of them yours`;
+  const own = yours === done ? "" : `, ${yours.toLocaleString("en")} of them yours`;
+  $("done").textContent = `${done.toLocaleString("en")} of ${count(wanted, "answer")}${own}`;
   $("pace").textContent = per_minute > 0 ? `${per_minute.toFixed(per_minute < 10 ? 1 : 0)} a minute` : "";
   $("learned").textContent = learned ? lesson(learned) : "The reward has not learned from any answer yet";
 }
