@@ -103,7 +103,8 @@ class Asynchronous:
 
     def _wait(self, step: int) -> None:
         self.check()
-        while self.gated and self._learned() < self._needed(step):
+        needed = self._needed(step)
+        while self.gated and self._learned() < needed:
             time.sleep(PAUSE)
             self.check()
 
@@ -112,17 +113,18 @@ class Asynchronous:
         return int(live.read(self.run, "learner").get("step", -1))
 
     def _needed(self, step: int) -> int:
-        if self.store.newest() == 0:
-            return self._offered[0]  # no policy learns from no reward
+        if self.store.newest() == 0 or step >= self.turns.total:
+            return self._offered[0]  # no policy learns from no reward, and the last questions are answered, too
         return step - AHEAD * self.turns.every
 
     def _take_newest(self) -> dict[str, float]:
-        if self.store.newest() == self.ensemble.version:
+        newest = self.store.newest()
+        found: dict[str, float] = live.read(self.run, "learner").get("metrics", {})
+        if newest == self.version or found.get("reward/version", newest) < newest:  # the learner is about to say more
             return {}
         published = self.store.reward()
         assert published is not None
         self.ensemble.from_bytes(published[1], published[0])
-        found: dict[str, float] = live.read(self.run, "learner").get("metrics", {})
         return found | compare(self.ensemble, self.recent) | {"reward/version": float(self.version)}
 
 
@@ -200,48 +202,67 @@ def learning(run: Path, objects: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     parts = Parts.of(RunFolder.open(run).config, **objects)
     with Store(run, parts.config.store) as store:
-        learner, offers = learner_of(parts, store), Offers(run)
-        _recover(learner, run)
-        seconds, told, metrics = 0.0, -2, dict[str, float]()
+        fitting, offers = Fitting(run, learner_of(parts, store), parts.people), Offers(run)
         while True:
-            # read before the labels: whatever had been answered by then is learned when it is written again
-            asked = int(live.read(run, "asker").get("step", -1))
-            candidates, began = offers.newest(), time.perf_counter()
-            found: dict[str, float] = {}
-            if candidates and not shortage(run) and (learner.ensemble.version or _enough(learner, parts, asked)):
-                found = learner.learn([segment.blind() for segment in candidates.segments], candidates.step)
-            if found:
-                seconds, metrics = seconds + time.perf_counter() - began, found
-                _keep(learner, run)
-            if found or asked != told:
-                told = asked
-                live.write(run, "learner", step=asked, seconds=seconds, metrics=metrics)
-            if not found:
+            if shortage(run) or not fitting(offers.newest()):
                 time.sleep(PAUSE)
 
 
-def _enough(learner: Learner, parts: Parts, asked: int) -> bool:
-    """For the first fit: all answers about the untrained policy, or a few of people's."""
-    if parts.people:
-        return learner.store.counts().labelled >= min(FIRST, learner.budget)
-    return asked >= 0
+@dataclass
+class Fitting:
+    """Fits the reward to whatever new answers there are, and tells how far it has come.
 
+    Goes on from what a learner that was killed had kept, or from the newest reward.
+    """
 
-def _keep(learner: Learner, run: Path) -> None:
-    state = learner.state() | {"seen": torch.tensor(learner.seen)}
-    with whole(_state_file(run)) as file:
-        file.write(save(state))
+    run: Path
+    learner: Learner
+    people: bool
+    _told: int = -2
+    _seconds: float = 0.0
+    _metrics: dict[str, float] = field(default_factory=dict)
+    _candidates: Candidates | None = None
+    _blind: list[Segment] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        if not _state_file(self.run).exists():
+            take_newest(self.learner)
+            return
+        with reading(_state_file(self.run)):
+            state = load_file(_state_file(self.run))
+            self.learner.load(state)
+            self.learner.seen = int(state["seen"])
 
-def _recover(learner: Learner, run: Path) -> None:
-    """Goes on from what a learner that was killed had kept, or from the newest reward."""
-    if not _state_file(run).exists():
-        take_newest(learner)
-        return
-    with reading(_state_file(run)):
-        state = load_file(_state_file(run))
-        learner.load(state)
-        learner.seen = int(state["seen"])
+    def __call__(self, candidates: Candidates | None) -> bool:
+        """Whether there was something to learn; the reward is normalised on `candidates`."""
+        # read before the labels: whatever had been answered by then is learned when it is written again
+        asked = int(live.read(self.run, "asker").get("step", -1))
+        began, found = time.perf_counter(), dict[str, float]()
+        if candidates and (self.learner.ensemble.version or self._enough(asked)):
+            found = self.learner.learn(self._blinded(candidates), candidates.step)
+        if found:
+            self._seconds, self._metrics = self._seconds + time.perf_counter() - began, found
+            self._keep()
+        if found or asked != self._told:
+            self._told = asked
+            live.write(self.run, "learner", step=asked, seconds=self._seconds, metrics=self._metrics)
+        return bool(found)
+
+    def _enough(self, asked: int) -> bool:
+        """For the first fit: all answers about the untrained policy, or a few of people's."""
+        if self.people:
+            return self.learner.store.counts().labelled >= min(FIRST, self.learner.budget)
+        return asked >= 0
+
+    def _blinded(self, candidates: Candidates) -> list[Segment]:
+        if candidates is not self._candidates:
+            self._candidates, self._blind = candidates, [segment.blind() for segment in candidates.segments]
+        return self._blind
+
+    def _keep(self) -> None:
+        state = self.learner.state() | {"seen": torch.tensor(self.learner.seen)}
+        with whole(_state_file(self.run)) as file:
+            file.write(save(state))
 
 
 def _state_file(run: Path) -> Path:
