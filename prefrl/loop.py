@@ -119,8 +119,7 @@ class Learner:
         """Fits to all answers if there are new ones, normalises on `recent`, publishes; what was found."""
         fresh, self.seen = self.store.comparisons(self.seen, upto)
         metrics = self._judge([c for c in fresh if c.preference is not None])
-        self._keep(fresh)
-        if not fresh or not self._comparisons:
+        if not self._keep(fresh) or not self._comparisons:
             return {}
         first = self.ensemble.version == 0
         metrics |= self.fit(
@@ -150,12 +149,16 @@ class Learner:
         p = preference(left, right).mean(0).numpy()
         return diagnostics.prequential(p, np.array([c.preference for c in fresh]))
 
-    def _keep(self, fresh: Sequence[Comparison]) -> None:
+    def _keep(self, fresh: Sequence[Comparison]) -> bool:
+        """Whether there are others to learn from now than before."""
+        changed = False
         for comparison in fresh:
             key = comparison.query, comparison.labeller
-            self._comparisons.pop(key, None)
+            changed |= self._comparisons.pop(key, None) is not None
             if comparison.preference is not None:
                 self._comparisons[key] = comparison
+                changed = True
+        return changed
 
     def state(self) -> dict[str, torch.Tensor]:
         """The ensemble and its optimizer, flat."""
@@ -238,6 +241,7 @@ class Asker:
         What this step asked before does not count: it is asked again, and found. Elsewhere `first_attempt` is
         a number that no earlier call at this step has come to, so that other pairs are asked about.
         """
+        before = {label.query for label in self.learner.store.labels()} if upto is None else set()
         due = self.learner.due(step / self.total, upto=None if upto is None else upto - 1)
         due = due if at_most is None else min(due, at_most)
         answered: dict[Query, Label] = {}
@@ -246,7 +250,7 @@ class Asker:
             if missing <= 0:
                 break
             asked = self.learner.ask(segments, missing, step, attempt)
-            fresh = [query for query in dict.fromkeys(asked) if query not in answered]
+            fresh = [query for query in dict.fromkeys(asked) if query not in answered and query.id not in before]
             answered |= zip(fresh, self.answer(fresh, upto), strict=True)
         return sum(label.preference is None for label in answered.values())
 
