@@ -330,10 +330,10 @@ def test_the_page_says_why_the_run_is_paused(run, page):
 
 
 def test_the_page_says_when_the_disk_is_almost_full(page, monkeypatch):
-    monkeypatch.setattr("prefrl.web.progress._free", lambda run: 10 * 2**20)
+    monkeypatch.setattr("prefrl.room.RESERVE", 2**62)
     found = page.progress()
     assert found["state"] == "paused"
-    assert found["message"].startswith("disk is almost full: 10 MiB")
+    assert found["message"].startswith("the disk is almost full")
 
 
 def test_the_interface_is_described_and_has_no_page_of_its_own(quiet):

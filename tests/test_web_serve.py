@@ -14,7 +14,7 @@ from prefrl.store import Store
 from prefrl.web.guard import LARGEST
 from prefrl.web.options import PageOptions
 from prefrl.web.serve import LOCK, serve
-from prefrl.web.tokens import invite, revoke
+from prefrl.web.tokens import FILE, invite, revoke
 from tests.web_pages import Process, ask, new_run, process, until
 
 
@@ -108,7 +108,10 @@ def test_the_address_is_printed_and_kept(run, store):
     with process(run, port=0) as server:
         assert server.first == f"labelling page of run: {server.address}/\n"
         assert httpx.get(f"{server.address}/api/next?labeller=Ann").status_code == 200
-        assert (run / LOCK).read_text() == live.read(run, "page")["address"] == server.address
+        assert (run / LOCK).read_text() == server.address
+        until(lambda: live.read(run, "page"))
+        assert live.read(run, "page")["address"] == server.address
+        until(lambda: live.read(run, "page")["labellers"] == 1)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -193,6 +196,37 @@ def test_a_browser_opens_only_where_there_is_a_screen_and_no_token_is_wanted(mon
     monkeypatch.setenv("DISPLAY", ":0")
     module._open("http://localhost")
     until(lambda: opened == ["http://localhost"])
+
+
+def twice(run, ready, go):
+    """Begins a page, ends it, and begins it again, as a driver does with one that died."""
+    options = PageOptions(open_browser=False, port=0, invite=("Ann",), revoke=("Bob",))
+    for _ in range(2):
+        child = get_context("spawn").Process(target=serve, args=(run, options))
+        child.start()
+        ready.put(None)
+        go.get()
+        child.kill()
+        child.join()
+
+
+def test_a_page_that_is_begun_again_changes_neither_link_nor_port(run, store):
+    invite(run, "Bob")
+    spawn = get_context("spawn")
+    ready, go = spawn.Queue(), spawn.Queue()
+    driver = spawn.Process(target=twice, args=(run, ready, go))
+    driver.start()
+    known, seen, addresses = [], [], []
+    for _ in range(2):
+        ready.get()
+        until(lambda: live.read(run, "page").get("pid") not in [None, *seen])
+        seen.append(live.read(run, "page")["pid"])
+        addresses.append(live.read(run, "page")["address"])
+        known.append((run / FILE).read_text())
+        go.put(None)
+    driver.join()
+    assert known[0] == known[1] and "Ann" in known[0]
+    assert addresses[0] == addresses[1]
 
 
 def parent(run):

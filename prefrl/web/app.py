@@ -1,7 +1,6 @@
 """The HTTP interface of the labelling page."""
 
 import asyncio
-import errno
 import re
 import time
 from asyncio import Lock
@@ -19,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from prefrl.files import Unreadable
+from prefrl.room import is_full
 from prefrl.runs import RunFolder
 from prefrl.store import Store
 from prefrl.types import BROKEN, UNDONE, Label
@@ -141,6 +141,7 @@ def create_app(
             await asyncio.to_thread(page.write.stop)
 
     app = FastAPI(title="prefrl", lifespan=lifespan, docs_url=None, redoc_url=None, exception_handlers=HANDLERS)
+    app.state.board = page.board
     app.add_middleware(Guard, allowed=allows(options.host, options.allow_hosts), tokens=tokens)
     _labelling(app, page)
     _looking(app, page, tokens)
@@ -260,8 +261,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     """Trouble of the database or the disk, which the page outlives: it says so, and tries again."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or any(words in str(error) for words in ("disk is full", "No space left")):
+    if is_full(error):
         return JSONResponse({"detail": "the disk is full: make room; nothing is lost but what was not kept yet"}, 507)
     return JSONResponse(
         {"detail": "the run's database or folder cannot be reached: try again"}, 503, {"retry-after": "1"}

@@ -56,8 +56,7 @@ class Board:
     def next(self, labeller: str, n: int, holding: Iterable[int] = ()) -> list[tuple[Query, Media]]:
         """Up to `n` queries that are now his: first those he has, among them those of `holding` that he may keep."""
         with self.lock:
-            for query in self.leases.expired():
-                self._place(query)
+            self._let_go()
             for query in holding:
                 if query in self.rows.queries and self._may_have(query, labeller):
                     self._lease(query, labeller)
@@ -72,9 +71,14 @@ class Board:
     def waiting(self, labeller: str) -> bool:
         """Whether there is nothing that he could be asked now."""
         with self.lock:
-            for query in self.leases.expired():
-                self._place(query)
+            self._let_go()
             return not self.leases.held(labeller) and self._choice(labeller) is None
+
+    def labellers(self) -> int:
+        """How many are at work."""
+        with self.lock:
+            self._let_go()
+            return self.leases.labellers()
 
     def take_back(self, labeller: str) -> int | None:
         """The query of his newest answer, leased to him before the row that takes it back opens it to others."""
@@ -113,6 +117,10 @@ class Board:
         if self.rows.queries[query].why == REPEAT and (self._owner(query) or ("", 0))[0] != labeller:
             return False
         return len(answered | set(holders)) < self._wanted(query)
+
+    def _let_go(self) -> None:
+        for query in self.leases.expired():
+            self._place(query)
 
     def _lease(self, query: int, labeller: str) -> None:
         self.leases.take(query, labeller)

@@ -47,6 +47,10 @@ class Leases:
         """What he has in hand, in the order in which he got it."""
         return list(self._held.get(labeller, ()))
 
+    def labellers(self) -> int:
+        """How many have something in hand."""
+        return len(self._held)
+
     def holders(self, query: int) -> Collection[str]:
         return self._holders.get(query, {}).keys()
 

@@ -10,7 +10,7 @@ class PageOptions:
     host: str = "127.0.0.1"
     """Address to listen at; any but a loopback address needs invitations, or `open_to_all`."""
     port: int | None = None
-    """None: the one of the last time or 8000, or the next that is free."""
+    """None: that of the last time, or the first free one from 8000 on; 0: that of the last time, or any free one."""
     open_browser: bool = True
     overlap: float = 0.0
     """Share of the queries that two labellers answer: their agreement."""

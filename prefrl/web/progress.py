@@ -1,26 +1,22 @@
 """How far a run is, as its labellers may know it."""
 
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from prefrl import live
 from prefrl.files import Unreadable, read_json
+from prefrl.room import shortage
 from prefrl.web.board import Board
 from prefrl.web.pairs import CLIP
 
-ROOM = 64 * 2**20
-"""Bytes that must be free in the run's folder."""
 QUESTION = "Which one is better?"
 
 
 def paused(run: Path) -> str | None:
     """Why the run does not go on."""
-    if (free := _free(run)) < ROOM:
-        return f"disk is almost full: {free // 2**20} MiB left in {run.name}, make room"
-    why = _status(run, "policy").get("paused")
+    why = shortage(run) or _status(run, "policy").get("paused")
     return _clean(why) if why else None
 
 
@@ -84,11 +80,6 @@ def _example(said: Any) -> dict[str, str | None] | None:
     clip = said.get("clip")
     known = isinstance(clip, str) and CLIP.fullmatch(clip)
     return {"text": _clean(said.get("text") or ""), "clip": clip if known else None}
-
-
-def _free(run: Path) -> int:
-    stat = os.statvfs(run)
-    return stat.f_bavail * stat.f_frsize
 
 
 def _status(run: Path, name: str) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -22,12 +23,15 @@ from prefrl import live
 from prefrl.runs import RunFolder
 from prefrl.web import tokens
 from prefrl.web.app import create_app
+from prefrl.web.board import Board
 from prefrl.web.guard import EVERYWHERE
 from prefrl.web.options import PageOptions
 from prefrl.web.tokens import Tokens
 
 LOCK = ".page.lock"
 PORTS = range(8000, 8100)
+LOOK = 1.0
+"""Seconds between looks at how many are at work."""
 KEEP_ALIVE = 75
 """Seconds that a browser's connection is kept: opening one costs a round trip."""
 
@@ -40,25 +44,25 @@ def serve(run: Path, options: PageOptions | None = None) -> None:
     """
     options, folder = options or PageOptions(), RunFolder.open(Path(run))
     run = folder.path
-    for name in options.revoke:
-        tokens.revoke(run, name)
-    links = {name: tokens.invite(run, name) for name in options.invite}
     with _lock(run) as (file, last):
+        again = last.driver != "" and last.driver == _driver()
+        links = {} if again else _changed_links(run, options)
         if file is None:
-            _print_links(last, links)
+            _print_links(last.address, links)
             if links or options.revoke:
                 return
-            raise ValueError(f"the page of {run} is served already: {last}")
+            raise ValueError(f"the page of {run} is served already: {last.address}")
         who = _who_may_come_in(run, options)
-        with folder.open_store() as store, _listening(options, last) as listening:
+        with folder.open_store() as store, _listening(options, last.address) as listening:
             address = _address(options.host, listening.getsockname()[1])
-            _remember(file, address)
-            live.write(run, "page", address=address)
+            _remember(file, Last(address, _driver()))
+            app = create_app(run, store, options, who)
             print(f"labelling page of {run.name}: {address}/", flush=True)
             _print_links(address, links)
-            if options.open_browser and who is None:
+            if options.open_browser and who is None and not again:
                 _open(address)
-            _run(uvicorn.Server(_config(create_app(run, store, options, who))), listening)
+            with _telling(run, address, app.state.board):
+                _run(uvicorn.Server(_config(app)), listening)
 
 
 def _who_may_come_in(run: Path, options: PageOptions) -> Tokens | None:
@@ -81,12 +85,33 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+class Last(NamedTuple):
+    """What the last page of a run left, or the one that is running."""
+
+    address: str = ""
+    driver: str = ""
+    """The program that began it: if it begins the page again, links are those that it printed before."""
+
+
+def _driver() -> str:
+    """A name for the program whose process this is, if multiprocessing began it; numbers of processes come again."""
+    if multiprocessing.parent_process() is None:
+        return ""
+    return sha256(multiprocessing.current_process().authkey).hexdigest()[:16]
+
+
+def _changed_links(run: Path, options: PageOptions) -> dict[str, str]:
+    for name in options.revoke:
+        tokens.revoke(run, name)
+    return {name: tokens.invite(run, name) for name in options.invite}
+
+
 @contextmanager
-def _lock(run: Path) -> Iterator[tuple[IO[str] | None, str]]:
-    """(the locked file, the address of the last page), or (None, the address of the page that is running)."""
+def _lock(run: Path) -> Iterator[tuple[IO[str] | None, Last]]:
+    """The locked file, None while a page is running; and what its writer said."""
     with (run / LOCK).open("a+") as file:
         file.seek(0)
-        last = file.read().strip()
+        last = Last(*file.read(1000).split()[:2])
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -95,17 +120,42 @@ def _lock(run: Path) -> Iterator[tuple[IO[str] | None, str]]:
             yield file, last
 
 
-def _remember(file: IO[str], address: str) -> None:
+def _remember(file: IO[str], last: Last) -> None:
     file.seek(0)
     file.truncate()
-    file.write(address)
+    file.write(" ".join(last).strip())
     file.flush()
 
 
+@contextmanager
+def _telling(run: Path, address: str, board: Board) -> Iterator[None]:
+    """Keeps in `live/page.json` where the page is and how many are at work, so that there are clips for all."""
+    over = threading.Event()
+
+    def tell() -> None:
+        told = -1
+        while True:
+            if (now := board.labellers()) != told:
+                with suppress(OSError):  # a full disk: later
+                    live.write(run, "page", address=address, labellers=now)
+                    told = now
+            if over.wait(LOOK):
+                return
+
+    thread = threading.Thread(target=tell, name="status", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def _listening(options: PageOptions, last: str) -> socket.socket:
-    """A socket at the port that was asked for; else the last page's, so that browsers find it again, or a free one."""
+    """A socket at the port that was asked for; else at the last page's, so that browsers find it, or at a free one."""
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    ports = [options.port] if options.port is not None else [*_port(last), *PORTS, 0]
+    known = [*_port(last), *(PORTS if options.port is None else ()), 0]
+    ports = [options.port] if options.port else known
     for port in ports:
         # without the protocol's number asyncio leaves Nagle's algorithm on, and every reply waits 40 ms
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
