@@ -119,7 +119,9 @@ class Learner:
         """Fits to all answers if there are new ones, normalises on `recent`, publishes; what was found."""
         fresh, self.seen = self.store.comparisons(self.seen, upto)
         metrics = self._judge([c for c in fresh if c.preference is not None])
-        if not self._keep(fresh) or not self._comparisons:
+        self._keep(fresh)
+        answers = [c for c in fresh if c.labeller or c.preference is not None]  # not what the run withdrew itself
+        if not answers or not self._comparisons:
             return {}
         first = self.ensemble.version == 0
         metrics |= self.fit(
@@ -149,16 +151,12 @@ class Learner:
         p = preference(left, right).mean(0).numpy()
         return diagnostics.prequential(p, np.array([c.preference for c in fresh]))
 
-    def _keep(self, fresh: Sequence[Comparison]) -> bool:
-        """Whether there are others to learn from now than before."""
-        changed = False
+    def _keep(self, fresh: Sequence[Comparison]) -> None:
         for comparison in fresh:
             key = comparison.query, comparison.labeller
-            changed |= self._comparisons.pop(key, None) is not None
+            self._comparisons.pop(key, None)
             if comparison.preference is not None:
                 self._comparisons[key] = comparison
-                changed = True
-        return changed
 
     def state(self) -> dict[str, torch.Tensor]:
         """The ensemble and its optimizer, flat."""

@@ -156,13 +156,20 @@ def test_an_answer_that_is_taken_back_is_forgotten(store, fitting, asked, fits):
     assert [query for query, _ in fits[-1]] == [query.id for query in asked[3:]]
 
 
-@pytest.mark.parametrize("note", [STALE, BROKEN, ""])
-def test_what_changes_no_comparison_is_no_reason_to_fit(store, fitting, asked, fits, note):
-    """A run withdraws questions when there is a new reward: it would go on for ever."""
+def test_an_answer_that_was_taken_back_while_the_learner_was_dead_is_forgotten(store, fitting, asked, fits):
+    answer(store, 1.0)
+    fitting()(NOW)
+    answer(store, None, queries=asked[:3], note=UNDONE)
+    assert fitting()(NOW)
+    assert [query for query, _ in fits[-1]] == [query.id for query in asked[3:]]
+
+
+def test_a_question_that_is_withdrawn_is_no_reason_to_fit(store, fitting, asked, fits):
+    """A new reward is a reason to withdraw one: it would go on for ever."""
     fit = fitting()
     answer(store, 1.0, queries=asked[:6])
     fit(NOW)
-    answer(store, None, queries=asked[6:], labeller="", note=note)
+    answer(store, None, queries=asked[6:], labeller="", note=STALE)
     assert not fit(NOW)
     assert (store.newest(), len(fits)) == (1, 1)
 
