@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -92,6 +93,12 @@ def likes_left(left: Segment, right: Segment) -> float:
 
 def never_tells(left: Segment, right: Segment) -> None:
     return None
+
+
+def thinks(left: Segment, right: Segment) -> float:
+    """Takes its time, as a model or an API does."""
+    time.sleep(0.05)
+    return Synthetic()(left, right)
 
 
 def presses_ctrl_c(left: Segment, right: Segment) -> float:

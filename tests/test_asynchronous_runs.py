@@ -1,0 +1,156 @@
+"""Whole runs of several processes: they end with all their answers, whoever is killed on the way."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from prefrl import live
+from prefrl.runs import RunFolder
+from prefrl.train import resume, train
+from tests.test_train import KEYS
+from tests.tiny_runs import rows, tiny
+from tests.waiting import soon
+
+ROOT = Path(__file__).parents[1]
+THINKS = {"asynchronous": True, "oracle": "tests.tiny_runs:thinks", "turns": 8}
+OTHERS = ("asker", "learner")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run in which every environment crashes once, and what it told about that."""
+    crashes = {"env": "tests.tiny_envs:RaisesLater-v0", "total_timesteps": 1_600}
+    with redirect_stderr(StringIO()) as words:
+        folder = train(tiny(**crashes, asynchronous=True), tmp_path_factory.mktemp("runs") / "run")
+    return folder, words.getvalue()
+
+
+@pytest.fixture
+def ended(whole):
+    return whole[0]
+
+
+def pids(run):
+    """Of the processes beside the policy's, once each of them has had something to say."""
+    return {name: soon(lambda name=name: live.read(run, name).get("pid")) for name in OTHERS}
+
+
+def gone(pid):
+    """Whether a process has ended, also if nobody took notice yet."""
+    stat = Path("/proc") / str(pid) / "stat"
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def learned(run):
+    """The answers, once some of them are learned from and others not yet given."""
+    soon(lambda: live.read(run, "learner").get("metrics"), within=60)
+    return rows(run)
+
+
+def test_a_run_gets_its_budget_of_answers(ended):
+    assert ended.summary["labels"] == len(rows(ended.path)) == 24
+
+
+def test_a_run_ends_with_a_whole_summary(ended):
+    assert ended.summary.keys() >= KEYS
+    assert ended.summary["reward_version"] >= 4 and ended.summary["steps"] >= 1_600
+    assert 0 < ended.summary["reward_seconds"] < ended.summary["wall_seconds"]
+
+
+def test_what_the_learner_found_is_logged_with_every_reward(ended):
+    lines = [line for line in ended.read_metrics() if "reward/version" in line]
+    assert all({"labels/learned", "reward/pearson", "reward/std"} <= line.keys() for line in lines)
+    assert lines[-1]["labels/learned"] == 24
+
+
+def test_no_process_is_left(ended):
+    assert multiprocessing.active_children() == []
+    assert all(gone(pid) for pid in pids(ended.path).values())
+
+
+def test_a_folder_of_several_processes_is_read_as_any_other(ended):
+    assert ended.config.asynchronous
+    assert ended.checkpoint(best=True).is_dir()
+
+
+def test_what_an_environment_raised_is_told_and_the_run_goes_on(whole):
+    _, words = whole
+    for index in range(4):
+        assert f"environment {index} was cut off and made anew, 1 times of 10:\nTraceback" in words
+    assert words.count("RuntimeError: the simulator is gone") == 4
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_when_learner_and_asker_are_killed(tmp_path, capfd):
+    run = tmp_path / "run"
+
+    def kill():
+        answers = [learned(run)]
+        for name in OTHERS:
+            os.kill(pids(run)[name], signal.SIGKILL)
+            answers.append(rows(run))
+        return answers
+
+    with ThreadPoolExecutor() as pool:
+        killed = pool.submit(kill)
+        folder = train(tiny(**THINKS), run)
+    words, whole = capfd.readouterr().err, rows(run)
+    for name in OTHERS:
+        assert f"the {name} process died: killed by SIGKILL\nit is begun again" in words
+    for before in killed.result():
+        assert 0 < len(before) < 24 and whole[: len(before)] == before
+    assert folder.summary["labels"] == len(whole) == 24
+
+
+def begin(run):
+    """A run in a group of processes of its own."""
+    command = [sys.executable, "-m", "tests.test_asynchronous_runs", str(run)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_without_a_lost_answer(tmp_path):
+    with begin(tmp_path / "run") as parent:
+        before = learned(tmp_path / "run")
+        others = pids(tmp_path / "run")
+        parent.kill()
+        soon(lambda: all(map(gone, others.values())), within=3)
+    folder = resume(tmp_path / "run")
+    whole = rows(tmp_path / "run")
+    assert 0 < len(before) < 24 and whole[: len(before)] == before
+    assert folder.summary["labels"] == len(whole) == 24
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_processes_and_tells_how_to_go_on(tmp_path):
+    run = tmp_path / "run"
+    with begin(run) as parent:
+        learned(run)
+        others = pids(run)
+        os.killpg(parent.pid, signal.SIGINT)
+        _, words = parent.communicate(timeout=30)
+    assert parent.returncode == 130
+    assert words == f"prefrl: interrupted; go on with `prefrl resume {run}`\n"
+    assert all(map(gone, others.values()))
+    assert RunFolder(run).summary is None
+
+
+if __name__ == "__main__":
+    from prefrl.cli import main
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    flags = ["--env", "tests.tiny_envs:Dot-v0", "--asynchronous", "--oracle", "tests.tiny_runs:thinks", "--turns", "8"]
+    size = ["--total-timesteps", "1000", "--labels", "24", "--n-envs", "4", "--checkpoint-every", "300"]
+    hyper = ["--hyper", "n_steps=32", "batch_size=64", "policy_kwargs={net_arch: [8]}"]
+    sys.exit(main(["train", *flags, *size, "--eval-episodes", "2", *hyper, "--out", sys.argv[1]]))
