@@ -1,6 +1,7 @@
 """From a configuration to a finished run: composition only."""
 
 import json
+import pickle
 import sys
 import threading
 from collections.abc import Iterator
@@ -58,6 +59,7 @@ def train(
     EnvFailure when an environment fails later: `resume` then goes on from the last checkpoint.
     """
     parts = Parts.of(config, **objects)
+    _check_processes(parts, objects)
     if config.store:
         check_unused(config.store)
     torch.set_num_threads(1)  # for nets this small a second thread costs more than it does
@@ -85,6 +87,7 @@ def resume(path: Path, *, progress: bool = False, page: "PageOptions | None" = N
         raise ValueError(f"{path} is finished: see {path}/summary.json")
     folder.check_objects(objects)
     parts = Parts.of(folder.config, **objects)
+    _check_processes(parts, objects)
     torch.set_num_threads(1)
     recorder = parts.recorder(report=to_stderr if parts.asynchronous else None)
     model = parts.model(recorder)
@@ -249,6 +252,28 @@ def watching(recorder: Recorder) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def _check_processes(parts: Parts, objects: dict[str, Any]) -> None:
+    """Raises ValueError for what other processes would need and cannot have."""
+    for name, value in objects.items() if parts.asynchronous else ():
+        if not _can_be_given(value):
+            words = f"other processes cannot be given this {name}: define it at the top level of a module"
+            raise ValueError(f"{words}, or leave out --asynchronous")
+    if parts.people:
+        try:
+            import prefrl.people
+            import prefrl.web.serve  # noqa: F401
+        except ImportError as error:
+            raise ValueError(f'people need a page, and that {error.name}: pip install "prefrl[web]"') from error
+
+
+def _can_be_given(value: object) -> bool:
+    try:
+        pickled = pickle.dumps(value)
+    except Exception:  # whatever an object of the user's raises
+        return False
+    return b"__main__" not in pickled or hasattr(sys.modules["__main__"], "__file__")  # a notebook cannot be imported
 
 
 def filmed(run: Path, store: Store, fps: int) -> Show:

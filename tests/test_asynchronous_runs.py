@@ -91,6 +91,36 @@ def test_what_an_environment_raised_is_told_and_the_run_goes_on(whole):
     assert words.count("RuntimeError: the simulator is gone") == 4
 
 
+def test_what_other_processes_cannot_be_given_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"other processes cannot be given this oracle: define it at the top level of"):
+        train(tiny(asynchronous=True), tmp_path / "run", oracle=lambda left, right: 1.0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_notebook_defines_is_refused_where_other_processes_need_it(tmp_path):
+    """They would look for it in vain."""
+    code = "def oracle(left, right):\n    return 1.0\n\n"
+    code += "from pathlib import Path; from prefrl.train import train; from tests.tiny_runs import tiny\n"
+    code += "train(tiny(asynchronous=True), Path('run'), oracle=oracle)\n"
+    command, where = [sys.executable, "-c", code], os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, cwd=tmp_path, env=where, capture_output=True, text=True)
+    words = "ValueError: other processes cannot be given this oracle: define it at the top level of a module"
+    assert ended.stderr.splitlines()[-1].startswith(words)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "importers"), [("av", ["prefrl.people", "prefrl.media"]), ("uvicorn", ["prefrl.web.serve"])]
+)
+def test_people_need_packages_before_anything_is_written(package, importers, tmp_path, monkeypatch):
+    for module in importers:
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=r'need .*: pip install "prefrl\[web\]"'):
+        train(tiny(oracle="human"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_when_learner_and_asker_are_killed(tmp_path, capfd):
     run = tmp_path / "run"
