@@ -239,6 +239,8 @@ def _demo(given: argparse.Namespace) -> None:
 
 def _run(config: RunConfig, given: argparse.Namespace, **options: bool) -> None:
     out = given.out or free_folder(config)
+    if config.oracle.startswith("human"):
+        print(f"the policy trains for {config.total_timesteps:,} steps, whether or not anybody answers: Ctrl-C ends it")
     with _resumable(out):
         from prefrl.train import train
 
