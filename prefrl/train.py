@@ -146,7 +146,8 @@ class _Run:
         show = None
         if isinstance(parts.oracle, Human):
             show = filmed(run, self.store, parts.facts.fps)
-            self.folder.write("instructions.json", json.dumps(parts.instructions(), indent=2) + "\n")
+            if not (run / "instructions.json").exists():  # whoever edited it keeps it
+                self.folder.write("instructions.json", json.dumps(parts.instructions(), indent=2) + "\n")
             beside.start("page", *page_server(run, parts.oracle, self.page))
         beside.start("asker", asking, run, self.objects)
         beside.start("learner", learning, run, self.objects)
