@@ -357,3 +357,17 @@ def test_a_library_that_is_not_there_does_not_draw():
 def test_a_library_that_hangs_does_not_draw(monkeypatch):
     monkeypatch.setattr(camera, "PATIENCE", 0.01)  # less than it takes to start
     assert not camera._draws("egl")
+
+
+@pytest.mark.parametrize("env_id", RUNNERS)
+def test_the_floor_does_not_end_where_a_body_runs_far(env_id, gl):
+    with closing(make(env_id)) as env:
+        env.reset(seed=0)
+        here, sim = env.unwrapped.data.qpos.copy(), env.unwrapped.model
+    square = 2 * sim.geom_size[0, 0] / sim.mat_texrepeat[0, 0]
+    states = np.stack([here] * 3)
+    states[1, 0] += 300 * square
+    states[2, 0] += 0.25 * square
+    with Camera(env_id) as camera:
+        near, far, elsewhere = blocks(camera.film(shown(states)))
+    assert abs(near - far).mean() < abs(near - elsewhere).mean() / 4 and abs(near - elsewhere).max() > 50

@@ -144,6 +144,7 @@ class _Stage:
             self._name, self._model, self._data = env_id, sim.model, mujoco.MjData(sim.model)
             mujoco.mj_forward(self._model, self._data)
             self._view = _view(mujoco, self._model, self._data, getattr(sim, "mujoco_renderer", None))
+        self._floors = _floors(mujoco, self._model)
         library = working_gl()
         if library is None:
             raise RuntimeError(no_gl())
@@ -170,6 +171,7 @@ class _Stage:
         data.mocap_pos[:] = state[nq:end].reshape(-1, 3)
         data.mocap_quat[:] = state[end:].reshape(-1, 4)
         mujoco.mj_forward(self._model, data)
+        self._move_floors()
         self._gl.make_current()
         every, still = mujoco.mjtCatBit.mjCAT_ALL.value, mujoco.MjvPerturb()
         mujoco.mjv_updateScene(self._model, data, self._options, still, self._view, every, self._scene)
@@ -177,6 +179,13 @@ class _Stage:
         pixels = np.empty((SIZE, SIZE, 3), np.uint8)
         mujoco.mjr_readPixels(pixels, None, self._frame, self._context)
         return pixels[::-1]  # OpenGL's first row is the lowest
+
+    def _move_floors(self) -> None:
+        """A floor has an end, 40 m away or so: it goes with the body, by whole squares, so that nobody sees it move."""
+        bodies = self._data.xpos[1:, :2].mean(axis=0)
+        for floor, square in self._floors:
+            at = self._data.geom_xpos[floor]
+            at[:2] += np.round((bodies - at[:2]) / square) * square
 
     def close(self) -> None:
         self._gl.make_current()
@@ -224,6 +233,19 @@ def _mocap(envs: Sequence[Any]) -> Look:
         return np.concatenate([part for state in states for part in state]).reshape(len(envs), -1)
 
     return look
+
+
+def _floors(mujoco: Any, model: Any) -> list[tuple[int, Array]]:
+    """Level planes that end somewhere and lie still, with the sides (2,) of the squares of which they consist."""
+    found = []
+    for floor in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE.value):
+        size, material = model.geom_size[floor, :2], model.geom_matid[floor]
+        still, level = model.geom_bodyid[floor] == 0, abs(model.geom_quat[floor, 0]) > 0.999
+        if still and level and size.all():
+            repeats = np.maximum(model.mat_texrepeat[material], 1e-6) if material >= 0 else np.ones(2)
+            uniform = material >= 0 and model.mat_texuniform[material]
+            found.append((int(floor), 1 / repeats if uniform else 2 * size / repeats))
+    return found
 
 
 def _view(mujoco: Any, model: Any, data: Any, renderer: Any) -> Any:
