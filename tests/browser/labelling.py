@@ -1,14 +1,13 @@
 """A labelled run with a page server of its own, and what a test does on its page."""
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from hashlib import sha256
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,23 +22,20 @@ from prefrl.store import Store
 from prefrl.types import Label, Query, Segment
 
 FPS = 30
-SERVE = """
-import sys
-from pathlib import Path
-from types import ModuleType
-from prefrl.web.options import PageOptions
-from prefrl.web.serve import serve
-serve(Path(sys.argv[1]), PageOptions(port=int(sys.argv[2]), open_browser=False))
-"""
+SERVERS = get_context("forkserver")
+"""A server is there in a moment: what it imports is imported once."""
+SERVERS.set_forkserver_preload(["prefrl.web.serve"])
 WATCHED = """
 window.urls = new Set();
 const { createObjectURL, revokeObjectURL } = URL;
 URL.createObjectURL = (blob) => { const url = createObjectURL(blob); urls.add(url); return url; };
 URL.revokeObjectURL = (url) => { urls.delete(url); revokeObjectURL(url); };
-new MutationObserver(() => { window.since = performance.now(); })
-  .observe(document, { attributes: true, subtree: true, attributeFilter: ["data-query"] });
+new MutationObserver(() => {
+  window.since = Infinity;
+  requestAnimationFrame(() => { window.since = performance.now(); });
+}).observe(document, { attributes: true, subtree: true, attributeFilter: ["data-query"] });
 """
-"""When the pair on the screen changed, and which clips are held."""
+"""When the pair on the screen was painted, and which clips are held."""
 ANSWERABLE = """
 query => {
   const { query: now } = document.body.dataset;
@@ -69,7 +65,7 @@ class Site:
     port: int
     media: ModuleType
     """prefrl.media, which needs a package that may be missing."""
-    process: subprocess.Popen[bytes] | None = None
+    process: ForkServerProcess | None = None
     shown: list[int] = field(default_factory=list)
 
     @property
@@ -118,22 +114,26 @@ class Site:
         (self.run / "instructions.json").write_text(json.dumps(words))
 
     def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", SERVE, str(self.run), str(self.port)])
+        from prefrl.web.options import PageOptions
+        from prefrl.web.serve import serve  # optional, as media is
+
+        self.process = SERVERS.Process(target=serve, args=(self.run, PageOptions(port=self.port, open_browser=False)))
+        self.process.start()
         deadline = time.monotonic() + 30
         while True:
             try:
                 with urlopen(self.url, timeout=5):
                     return
             except (URLError, OSError):
-                if self.process.poll() is not None or time.monotonic() > deadline:
+                if not self.process.is_alive() or time.monotonic() > deadline:
                     raise RuntimeError("the page's server did not start") from None
-                time.sleep(0.05)
+                time.sleep(0.02)
 
     def kill(self) -> None:
         """As `kill -9`: nothing is tidied up."""
         if self.process is not None:
-            self.process.send_signal(signal.SIGKILL)
-            self.process.wait()
+            self.process.kill()
+            self.process.join()
             self.process = None
 
     def rows(self) -> list[tuple[int, float | None, str]]:

@@ -239,7 +239,7 @@ def test_texts_are_labelled_on_the_same_page(site: Site, visit: Visit) -> None:
 
 
 def test_two_labellers_never_get_the_same_pair(site: Site, visit: Visit) -> None:
-    site.ask_clips(12)
+    site.ask_clips(24)  # each has some ahead
     site.start()
     anna, berta = visit("anna"), visit("berta")
     for _ in range(6):

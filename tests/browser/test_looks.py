@@ -133,10 +133,10 @@ def test_axe_finds_nothing_serious_and_a_phone_is_large_enough(instructed: Site,
 
 
 def test_a_finger_answers(site: Site, visit: Visit) -> None:
-    query, *_ = site.ask_clips(2)
+    site.ask_clips(2)
     site.start()
     page = visit(**PHONE)
-    shown(page)
+    query = shown(page)
     upper, lower = (page.locator(f"#{side} video:visible").bounding_box() for side in ("left", "right"))
     assert upper["y"] + upper["height"] < lower["y"]  # one above the other
     page.get_by_role("button", name="Upper is better").tap()

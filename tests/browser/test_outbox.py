@@ -150,3 +150,27 @@ def test_a_random_id_needs_no_secure_context(site: Site, visit: Visit) -> None:
     eventually(page, lambda: len(site.rows()) == 1)
     version = site.labels()[0].key[14]
     assert version == "4"
+
+
+def test_answers_of_another_labeller_hold_up_nobody(site: Site, visit: Visit) -> None:
+    site.ask_clips(12)
+    site.start()
+    page = visit("anna")
+    page.context.route("**/api/answer", only("berta"))  # as if an invitation fixed the name
+    anna = press(page, "ArrowLeft")
+    page.get_by_text("You may not label here").wait_for()
+    page.goto(f"{site.url}/?labeller=berta")
+    berta = press(page, "ArrowLeft")
+    eventually(page, lambda: site.rows() == [(berta, 1, "")])
+    page.context.unroute("**/api/answer")
+    page.goto(f"{site.url}/?labeller=anna")
+    eventually(page, lambda: site.rows() == [(berta, 1, ""), (anna, 1, "")])
+
+
+def only(labeller: str) -> Callable[[Any], None]:
+    def check(route: Any) -> None:
+        if route.request.post_data_json["labeller"] == labeller:
+            return route.continue_()
+        return route.fulfill(status=403, json={"detail": "your invitation is for another name"})
+
+    return check

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from prefrl import live
+from prefrl.web import tokens
 from tests.browser.labelling import Site, eventually, press, shown
 
 Visit = Callable[..., Any]
@@ -68,6 +69,56 @@ def test_a_missing_clip_is_reported_and_the_next_pair_comes(site: Site, visit: V
     page = visit()
     assert shown(page) == sound
     eventually(page, lambda: site.rows() == [(missing, None, "broken")])
+
+
+def test_a_pair_that_comes_late_does_not_replace_the_one_on_the_screen(site: Site, visit: Visit) -> None:
+    slow, first = site.segment(site.clip(7)), site.segment(site.clip(8))
+    late, early = site.ask(slow, first), site.ask(first, site.segment(site.clip(9)))
+    site.start()
+    page = visit(labeller=None)
+    held: list[Any] = []
+    page.route(f"**/{site.file(slow).name}", lambda route: held.append(route))
+    page.keyboard.press("Enter")
+    assert shown(page) == early
+    held[0].continue_()
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.screen video')].every(video => video.readyState == 4)"
+    )
+    assert shown(page) == early
+    press(page, "ArrowLeft")
+    assert shown(page) == late
+
+
+def test_a_clip_that_stops_playing_is_loaded_again_before_it_is_reported(site: Site, visit: Visit) -> None:
+    site.ask_clips(2)
+    site.start()
+    page = visit()
+    query = shown(page)
+    crash = """() => document.querySelector(".screen video:not([hidden])").dispatchEvent(new Event("error"))"""
+    page.evaluate(crash)
+    other = shown(page)
+    assert other != query
+    press(page, "ArrowLeft")
+    assert shown(page) == query
+    page.evaluate(crash)
+    eventually(page, lambda: site.rows() == [(other, 1, ""), (query, None, "broken")])
+
+
+def test_an_invitation_fixes_the_name(site: Site, visit: Visit) -> None:
+    site.ask_clips(2)
+    link = tokens.invite(site.run, "carla")
+    site.start()
+    page = visit(labeller=None)
+    page.get_by_text("You may not label here").wait_for()
+    page.goto(f"{site.url}/?token={link}")
+    press(page, "ArrowLeft")
+    eventually(page, lambda: [label.labeller for label in site.labels()] == ["carla"])
+    assert "token" not in page.url
+    assert not page.get_by_role("button", name="change").is_visible()
+    tokens.revoke(site.run, "carla")
+    press(page, "ArrowLeft")
+    page.get_by_text("You may not label here").wait_for()
+    page.get_by_text("1 answer waiting to be sent.").wait_for()
 
 
 def test_motion_starts_by_hand_where_it_is_not_welcome(site: Site, visit: Visit) -> None:

@@ -9,8 +9,8 @@ import { call, pause, run, uuid } from "./server.js";
  */
 export class Outbox {
   /** `sent(item, said)` and `refused(item, detail)` when an item is dealt with; `changed()` after anything else. */
-  constructor({ sent, refused, changed }) {
-    Object.assign(this, { sent, refused, changed });
+  constructor({ labeller, sent, refused, changed }) {
+    Object.assign(this, { labeller, sent, refused, changed });
     this.shelf = `prefrl.outbox.${run ?? ""}.`;
     this.items = [];
     this.failures = 0;
@@ -37,8 +37,18 @@ export class Outbox {
     return this.waiting ? Date.now() - this.items[0].at : 0;
   }
 
+  /** What this labeller has answered, and the server may not know it. */
+  get queries() {
+    return this.items.filter((item) => this.own(item)).map((item) => item.body.query);
+  }
+
   answering(query) {
-    return this.items.some((item) => item.body.query === query);
+    return this.queries.includes(query);
+  }
+
+  /** Somebody else may have labelled in this browser before. */
+  own(item) {
+    return item.body.labeller === this.labeller;
   }
 
   add(path, facts) {
@@ -63,25 +73,32 @@ export class Outbox {
   async send() {
     if (this.sending || this.timer) return;
     this.sending = true;
-    while (this.waiting) {
-      const item = this.items[0];
-      const { verdict, said, detail } = await call(item.path, item.body);
-      if (verdict !== "done" && verdict !== "refused") {
-        this.trouble = { verdict, detail };
-        this.timer = setTimeout(() => {
-          this.timer = undefined;
-          this.send();
-        }, pause(++this.failures));
-        break;
-      }
-      this.failures = 0;
-      this.trouble = null;
-      this.items.shift();
-      memory.delete(item.key);
-      if (verdict === "done") this.sent(item, said);
-      else this.refused(item, detail);
+    try {
+      while (this.waiting && (await this.deliver(this.items.find((item) => this.own(item)) ?? this.items[0])));
+    } finally {
+      this.sending = false;
+      this.changed();
     }
-    this.sending = false;
-    this.changed();
+  }
+
+  /** Whether to go on with the next one. */
+  async deliver(item) {
+    const { verdict, said, detail } = await call(item.path, item.body);
+    const over = verdict === "done" || verdict === "refused";
+    if (!over && (this.own(item) || verdict !== "forbidden")) {
+      this.trouble = { verdict, detail };
+      this.timer = setTimeout(() => {
+        this.timer = undefined;
+        this.send();
+      }, pause(++this.failures));
+      return false;
+    }
+    this.failures = 0;
+    this.trouble = null;
+    this.items = this.items.filter((other) => other !== item);
+    if (over) memory.delete(item.key); // else it waits for the labeller whose it is
+    if (verdict === "done") this.sent(item, said);
+    if (verdict === "refused") this.refused(item, detail);
+    return true;
   }
 }

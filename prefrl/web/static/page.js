@@ -3,7 +3,7 @@
 import { $, memory, say } from "./dom.js";
 import { Outbox } from "./outbox.js";
 import { instruct, note, showConnection, showPaused, showProgress, showRest } from "./panels.js";
-import { Hand, Pair } from "./pairs.js";
+import { Hand } from "./pairs.js";
 import { Player } from "./player.js";
 import { call, pause } from "./server.js";
 import { Watch } from "./watch.js";
@@ -15,7 +15,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const stacked = matchMedia("(max-width: 599px)");
 
 const watch = new Watch();
-const past = []; // {pair, answer}: the last few, newest at the end
+const past = []; // {pair, query}: the last few, newest at the end
 let labeller, outbox, hand, shown, player;
 let speed = 1;
 let started = false; // by hand, where motion is not welcome
@@ -25,20 +25,19 @@ begin();
 async function begin() {
   const told = await instructions();
   instruct(told);
-  if (!document.createElement("video").canPlayType('video/webm; codecs="vp9"')) {
-    showRest("This browser cannot play the clips", "They are VP9 in WebM: use a current Chrome, Edge, Firefox or Safari.");
-    return;
-  }
   labeller = told.labeller ?? (await nameOf());
   memory.set("prefrl.labeller", labeller);
   $("name").textContent = labeller;
   $("rename").hidden = Boolean(told.labeller); // a token fixes the name
   $("me").hidden = false;
-  outbox = new Outbox({ sent, refused, changed: refresh });
-  hand = new Hand({ labeller, outbox, ready, broken, lost, changed: refresh });
+  outbox = new Outbox({ labeller, sent, refused, changed: refresh });
+  hand = new Hand({ labeller, outbox, ready: () => next(), failed, broken, lost, changed: refresh });
   wire();
   hand.ask();
-  showProgress(labeller);
+  showProgress(labeller, ({ message }) => {
+    hand.message = message;
+    refresh();
+  });
 }
 
 /** What the page needs before it can say anything; asked until it is there. */
@@ -53,7 +52,6 @@ async function instructions() {
 
 /** From the address, from last time, or from the form. */
 async function nameOf() {
-  const tidy = (text) => (text ?? "").replace(/[\p{Cc}\p{Cs}]/gu, "").trim().slice(0, 64);
   const known = tidy(new URLSearchParams(location.search).get("labeller")) || tidy(memory.get("prefrl.labeller"));
   if (known && !memory.get("prefrl.rename")) return known;
   memory.delete("prefrl.rename");
@@ -71,13 +69,20 @@ async function nameOf() {
   });
 }
 
+/** As the server takes it. */
+function tidy(text) {
+  const letters = Array.from((text ?? "").replace(/[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/gu, "").trim());
+  return letters.slice(0, 64).join("").trim();
+}
+
 function rename() {
   memory.set("prefrl.rename", "1");
   location.assign("/"); // without ?labeller=, and with nothing of the other labeller's in memory
 }
 
-function next() {
-  const pair = hand.next;
+/** Shows what is next in the hand; a pair that somebody looks at stays, unless another one is wanted `instead`. */
+function next(instead = false) {
+  const pair = !instead && hand.pairs.includes(shown) ? shown : hand.next;
   if (pair === shown) return refresh();
   leave();
   shown = pair;
@@ -113,7 +118,7 @@ function answer(preference) {
   const seconds = Math.min(Math.round(watch.seconds() * 1000) / 1000, A_DAY);
   outbox.add("/api/answer", { query, preference, labeller, seconds });
   past.push({ pair, query });
-  if (past.length > REMEMBERED) past.shift().pair?.drop();
+  if (past.length > REMEMBERED) past.shift().pair.drop();
   hand.take(pair);
   const name = named(preference);
   next();
@@ -132,32 +137,35 @@ function named(preference) {
 /** Shows the pair again at once if it is still in memory; else when the server has said which it was. */
 function undo() {
   const last = past.pop();
-  outbox.add("/api/undo", { labeller });
+  outbox.add("/api/undo", { labeller }).query = last?.query;
   $("last").textContent = "";
   if (!last) return say("Taking back the answer before.");
   hand.back(last.pair);
-  next();
+  next(true);
   say("Taken back: the pair is here again.");
 }
 
-function sent({ path, body }, said) {
+function sent({ path, body, query }, said) {
+  if (body.labeller !== labeller) return;
   if (path === "/api/answer") return hand.arrived(body.query);
   if (!said.undone) return note("There is no answer of yours to undo.");
-  const { query } = said.undone;
-  if (!hand.holds(query) && !outbox.answering(query)) hand.add(new Pair(said.undone), true).then(next);
+  const known = said.undone.query === query || outbox.answering(said.undone.query);
+  if (!known) hand.first(said.undone).then(() => next(true));
 }
 
 /** The server will never take this item: it goes, and says so. */
 function refused({ path, body }, detail) {
   note(`${path === "/api/answer" ? "An answer" : "An undo"} was refused and does not count: ${detail}`);
-  if (!body.query) return;
+  if (!body.query || body.labeller !== labeller) return;
   const i = past.findIndex((one) => one.query === body.query);
   if (i >= 0) past.splice(i, 1)[0].pair.drop();
   hand.arrived(body.query);
 }
 
-function ready(pair) {
-  if (!shown || hand.next !== shown) next();
+/** A clip stopped playing; it is loaded again. */
+function failed(pair) {
+  if (pair === shown) leave();
+  next();
 }
 
 /** Nobody can answer about a clip that does not play: the server closes the question, and here the next one comes. */
@@ -194,16 +202,18 @@ function refresh() {
 
 function resting() {
   if (hand.pairs.length || hand.state === "asking") return ["One moment", "The next pair is on its way."];
+  if (hand.state === "unplayable") return ["This browser cannot play the clips", "Use one that plays VP9 in WebM."];
   if (hand.state === "done") return ["All answers are in, thank you", "You can close this page.", true];
-  if (hand.state === "paused") return ["Paused", "New pairs come when the run goes on."];
-  return ["Waiting for clips", "The next pair appears here by itself."];
+  if (hand.state === "paused") return ["Paused", "New pairs come when the run goes on.", true];
+  return ["Waiting for clips", "The next pair appears here by itself.", true];
 }
 
 function wire() {
-  const on = (id, action) => $(id).addEventListener("click", (event) => {
-    if (event.detail) event.currentTarget.blur(); // or the space bar would press it again
+  const press = (node, action) => node.addEventListener("click", (event) => {
+    if (event.detail) node.blur(); // a finger or a mouse: or the space bar would press it again
     action();
   });
+  const on = (id, action) => press($(id), action);
   on("prefer-left", () => answer(1));
   on("prefer-right", () => answer(0));
   on("tie", () => answer(0.5));
@@ -217,8 +227,9 @@ function wire() {
   on("help-open", () => $("help").showModal());
   on("help-close", () => $("help").close());
   for (const button of document.querySelectorAll("[data-speed]")) {
-    button.addEventListener("click", () => setSpeed(Number(button.dataset.speed)));
+    press(button, () => setSpeed(Number(button.dataset.speed)));
   }
+  press(document.querySelector("summary"), () => {});
   document.addEventListener("keydown", key);
   document.addEventListener("visibilitychange", () => document.hidden || !player?.playing || playing(player.replay()));
   setInterval(refresh, 1000);

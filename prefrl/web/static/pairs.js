@@ -24,7 +24,7 @@ export class Pair {
     for (const [i, node] of this.nodes.entries()) {
       node.hidden = true;
       node.ariaLabel = i ? "Right" : "Left";
-      if (this.sides[i].clip) node.addEventListener("error", () => this.loaded && !this.gone && this.failed?.());
+      if (this.sides[i].clip) node.addEventListener("error", () => this.loaded && !this.gone && this.failed());
       else Object.assign(node, { className: "text", textContent: this.sides[i].text ?? "", role: "group" });
       $(i ? "right" : "left").append(node);
     }
@@ -36,6 +36,7 @@ export class Pair {
 
   /** Resolves when both sides can be painted without waiting; rejects when one of them cannot be played. */
   async load() {
+    this.loaded = false;
     if (this.sides.some(({ clip, text }) => !clip && text === undefined)) throw new Error("there is nothing to show");
     await Promise.all(this.nodes.map((node, i) => this.sides[i].clip && this.fill(node, this.sides[i].clip)));
     this.loaded = true;
@@ -109,13 +110,20 @@ async function intact(clip, blob) {
   return name === Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+function playable({ left, right }) {
+  return !(left.clip || right.clip) || document.createElement("video").canPlayType('video/webm; codecs="vp9"') !== "";
+}
+
 /** Asks for pairs so that there are always some on hand, and says which are to be shown. */
 export class Hand {
-  /** `ready(pair)`, `broken(pair)`, `lost(pair)`: what became of a pair; `changed()`: of the state or the connection. */
-  constructor({ labeller, outbox, ready, broken, lost, changed }) {
-    Object.assign(this, { labeller, outbox, ready, broken, lost, changed });
+  /**
+   * What became of a pair: `ready()`, `failed(pair)` while it plays, `broken(pair)`, `lost(pair)`; `changed()`: the state
+   * or the connection.
+   */
+  constructor({ labeller, outbox, ready, failed, broken, lost, changed }) {
+    Object.assign(this, { labeller, outbox, ready, failed, broken, lost, changed });
     this.pairs = [];
-    /** What the server says: "ready", "waiting", "done", "paused"; "asking" before it has said anything. */
+    /** "ready", "waiting", "done", "paused" as the server says; "asking" at first, "unplayable" if we cannot. */
     this.state = "asking";
     this.message = null;
     this.trouble = null;
@@ -124,7 +132,7 @@ export class Hand {
     this.answered = new Map();
     this.moment = 0;
     this.heard = performance.now();
-    for (const { body } of outbox.items) if (body.query) this.answered.set(body.query, Infinity);
+    for (const query of outbox.queries) this.answered.set(query, Infinity);
     document.addEventListener("visibilitychange", () => document.hidden || this.ask());
     addEventListener("online", () => this.ask());
   }
@@ -169,7 +177,7 @@ export class Hand {
     const words = new URLSearchParams({ labeller: this.labeller, n, ...(holding && { holding }) });
     const { verdict, said, detail } = await call(`/api/next?${words}`);
     this.asking = false;
-    if (verdict === "done") this.take_in(said, asked, n);
+    if (verdict === "done") this.takeIn(said, asked, n);
     else this.trouble = { verdict, detail };
     this.failures = verdict === "done" ? 0 : this.failures + 1;
     this.timer = setTimeout(() => this.ask(), this.again ? 0 : this.wait());
@@ -177,17 +185,21 @@ export class Hand {
     this.changed();
   }
 
-  take_in({ pairs, state, message }, asked, n) {
+  takeIn({ pairs, state, message }, asked, n) {
     const away = performance.now() - this.heard > LEASE;
     Object.assign(this, { state, message, trouble: null, heard: performance.now() });
-    if (asked === this.moment && !this.outbox.waiting && pairs.length < n) this.reconcile(pairs, away);
+    // What we hold comes first in a reply: where something else came, or less than we asked for, nothing was left out.
+    const whole = pairs.length < n || pairs.some(({ query }) => !this.holds(query));
+    if (asked === this.moment && !this.outbox.waiting && whole) this.reconcile(pairs, away);
     for (const told of pairs) {
-      if (!this.holds(told.query) && !(this.answered.get(told.query) > asked)) this.add(new Pair(told));
+      if (this.holds(told.query) || this.answered.get(told.query) > asked) continue;
+      if (playable(told)) this.add(new Pair(told));
+      else this.state = "unplayable";
     }
     for (const [query, moment] of this.answered) if (moment < asked) this.answered.delete(query);
   }
 
-  /** Drops what the server gave to somebody else or withdrew; the pair on the screen only after a long absence, or when all is answered. */
+  /** Drops what others have now; the pair on the screen only after a long absence, or when all is answered. */
   reconcile(told, away) {
     const ours = new Set(told.map((pair) => pair.query));
     for (const pair of this.pairs.filter((pair) => !ours.has(pair.query))) {
@@ -197,13 +209,31 @@ export class Hand {
     }
   }
 
-  async add(pair, first = false) {
-    if (first) this.back(pair);
-    else this.pairs.push(pair);
-    pair.failed = () => this.broken(pair);
+  add(pair) {
+    if (!this.pairs.includes(pair)) this.pairs.push(pair);
+    pair.failed = () => {
+      if (!this.pairs.includes(pair)) return; // answered before: it was seen
+      pair.failed = () => this.pairs.includes(pair) && this.broken(pair);
+      pair.loaded = false;
+      this.failed(pair);
+      this.load(pair); // once more: a decoder that crashed takes sound clips with it
+    };
+    pair.coming = this.load(pair);
+  }
+
+  /** Puts the pair of an undo before the others; resolves when it can be shown. */
+  async first(told) {
+    const held = this.pairs.find((pair) => pair.query === told.query);
+    const pair = held ?? new Pair(told);
+    this.back(pair);
+    if (!held) this.add(pair);
+    await pair.coming;
+  }
+
+  async load(pair) {
     try {
       await pair.load();
-      if (this.pairs.includes(pair)) this.ready(pair);
+      if (this.pairs.includes(pair)) this.ready();
     } catch {
       if (!pair.gone && this.pairs.includes(pair)) this.broken(pair);
     }

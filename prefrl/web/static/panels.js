@@ -26,7 +26,8 @@ function example(title, told) {
   if (!told?.text && !told?.clip) return null;
   const card = make("figure", { className: "example" });
   if (told.clip) {
-    const video = make("video", { muted: true, loop: true, playsInline: true, autoplay: !calm.matches, controls: calm.matches });
+    const video = make("video", { muted: true, loop: true, playsInline: true });
+    video.autoplay = !(video.controls = calm.matches);
     video.ariaLabel = `${title} example`;
     video.src = `/clips/${encodeURIComponent(told.clip)}`;
     card.append(video);
@@ -36,17 +37,18 @@ function example(title, told) {
 }
 
 /** A card in place of the pair; null: none. */
-export function showRest(title, text = "", done = false) {
+export function showRest(title, text = "", undoable = false) {
   $("rest").hidden = title === null;
   if (title === null || $("rest-title").textContent === title) return;
   $("rest-title").textContent = title;
   $("rest-text").textContent = text;
-  $("rest-undo").hidden = !done;
+  $("rest-undo").hidden = !undoable;
   $("said").textContent = `${title}. ${text}`;
 }
 
 export function note(text) {
-  const close = make("button", { type: "button", className: "plain", textContent: "OK", ariaLabel: `Dismiss: ${text}` });
+  const close = make("button", { type: "button", className: "plain", textContent: "OK" });
+  close.ariaLabel = `Dismiss: ${text}`;
   const line = make("p", { className: "banner" }, text, " ", close);
   close.addEventListener("click", () => line.remove());
   const same = Array.from($("notes").children).find((other) => other.textContent === line.textContent);
@@ -80,13 +82,15 @@ function words(trouble, waiting, age, kept) {
   return age > QUIET ? here.trim() : "";
 }
 
-/** Looks at the progress for as long as the page is seen. */
-export async function showProgress(labeller) {
+/** Looks at the progress for as long as the page is seen; `looked(said)` after each look. */
+export async function showProgress(labeller, looked) {
   const words = new URLSearchParams({ labeller });
   const look = async () => {
     if (document.hidden) return;
     const { verdict, said } = await call(`/api/progress?${words}`);
-    if (verdict === "done") draw(said);
+    if (verdict !== "done") return;
+    draw(said);
+    looked(said);
   };
   document.addEventListener("visibilitychange", look);
   for (;;) {

@@ -35,7 +35,7 @@ export class Player {
     const [left, right] = this.videos;
     const now = Math.min(left.currentTime, right.currentTime);
     for (const video of this.videos) {
-      if (!video.ended && video.currentTime > now) video.currentTime = now; // so that they stay together when they go on
+      if (!video.ended && video.currentTime > now) video.currentTime = now; // to go on together
     }
   }
 
