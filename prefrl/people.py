@@ -21,8 +21,6 @@ from prefrl.types import REPEAT, STALE, Array, Label, Query, Segment
 
 READY, EACH = 4, 4
 """Pairs kept ready: some, and some more for each who labels; a clip takes a part of a second to draw."""
-KEPT = 500
-"""Clips that nobody was asked about yet, kept for those who may be."""
 
 
 @dataclass
@@ -36,21 +34,23 @@ class ForPeople:
     def __post_init__(self) -> None:
         self.learner.select = AnySide(self.learner.select)
         self.camera = Camera(self.parts.config.env)
-        self._asked = len(self.learner.store.queries())
+        self._attempt = self.learner.store.counts().asked
 
     def __call__(self, candidates: Candidates) -> bool:
-        waiting = [query for query in self.learner.store.unanswered() if query.why != REPEAT]
+        store = self.learner.store
+        waiting = [query for query in store.unanswered() if query.why != REPEAT]
         ready = self._ready()
         if take_newest(self.learner) and len(waiting) >= ready:
             self._withdraw(waiting, candidates)
         visible = [segment for segment in candidates.segments if segment.media or segment.state is not None]
+        pairs = len(visible) * (len(visible) - 1) // 2
         due = self.learner.due(candidates.step / self.parts.config.total_timesteps)
-        if len(visible) < 2 or len(waiting) >= ready or due <= 0:
+        if len(waiting) >= min(ready, pairs) or due <= 0:
             return False
-        self._asked += 1
-        self.learner.ask(visible, 1, candidates.step, self._asked, self._show)
+        before, self._attempt = store.counts().asked, self._attempt + 1
+        self.learner.ask(visible, 1, candidates.step, self._attempt, self._show)
         live.write(self.run, "asker", step=candidates.step)
-        return True
+        return store.counts().asked > before
 
     def _ready(self) -> int:
         return READY + EACH * max(int(live.read(self.run, "page").get("labellers", 1)), 1)
@@ -85,11 +85,15 @@ class ForPeople:
 
 @dataclass
 class Filmed:
-    """Makes clips of frames, where a simulator has no state that could be drawn later; removes those nobody saw."""
+    """Makes clips of frames, where a simulator has no state that could be drawn later.
+
+    Removes those that nobody was asked about, but for the last `kept`: as many as may still be chosen.
+    """
 
     run: Path
     store: Store
     fps: int
+    kept: int
     _clips: deque[str] = field(default_factory=deque, init=False)
 
     def __call__(self, segment: Segment) -> Segment:
@@ -97,6 +101,8 @@ class Filmed:
             return segment
         name = media.keep(self.run / media.FOLDER, media.encode(segment.state, self.fps), media.CLIP)
         self._clips.append(name)
-        if len(self._clips) > KEPT and not self.store.shows(old := self._clips.popleft()):
-            (self.run / media.FOLDER / old).unlink(missing_ok=True)
+        if len(self._clips) > self.kept:
+            old = self._clips.popleft()
+            if old not in self._clips and not self.store.shows(old):
+                (self.run / media.FOLDER / old).unlink(missing_ok=True)
         return replace(segment, media=name, state=None)

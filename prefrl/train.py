@@ -145,7 +145,7 @@ class _Run:
         beside = self._opened.enter_context(Beside(run))
         show = None
         if isinstance(parts.oracle, Human):
-            show = filmed(run, self.store, parts.facts.fps)
+            show = filmed(run, self.store, parts.facts.fps, recent)
             if not (run / "instructions.json").exists():  # whoever edited it keeps it
                 self.folder.write("instructions.json", json.dumps(parts.instructions(), indent=2) + "\n")
             beside.start("page", *page_server(run, parts.oracle, self.page))
@@ -277,11 +277,12 @@ def _can_be_given(value: object) -> bool:
     return b"__main__" not in pickled or hasattr(sys.modules["__main__"], "__file__")  # a notebook cannot be imported
 
 
-def filmed(run: Path, store: Store, fps: int) -> Show:
+def filmed(run: Path, store: Store, fps: int, recent: Recent) -> Show:
     """Makes clips of frames; needs PyAV."""
     from prefrl.people import Filmed
 
-    return Filmed(run, store, fps)
+    kept = 2 * (recent.segments.maxlen or 0)  # those that were offered last may be recent no longer
+    return Filmed(run, store, fps, kept)
 
 
 def page_server(run: Path, people: Human, page: "PageOptions | None") -> tuple[Any, ...]:
