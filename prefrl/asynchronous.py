@@ -103,8 +103,8 @@ class Asynchronous:
 
     def _wait(self, step: int) -> None:
         self.check()
-        needed = self._needed(step)
-        while self.gated and self._learned() < needed:
+        needed = self._needed(step) if self.gated else -1
+        while self._learned() < needed:
             time.sleep(PAUSE)
             self.check()
 

@@ -5,14 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from prefrl import live
-from prefrl.asynchronous import Fitting, ForOracle
-from prefrl.candidates import Candidates
+from prefrl.asynchronous import Asynchronous, Fitting, ForOracle
+from prefrl.candidates import Candidates, Offers
+from prefrl.control.callback import PreferenceCallback
+from prefrl.control.rollout import Cutter, learned
+from prefrl.control.vec_env import Recorder
 from prefrl.loop import ATTEMPTS, Lockstep, Recent, Turns
 from prefrl.oracles import Synthetic
 from prefrl.queries import Disagreement
 from prefrl.store import Store
+from tests.tiny_envs import HORIZON, dot
 from tests.tiny_learner import TOTAL, TURNS, learner, make, parts, publish, segments
 
 
@@ -164,3 +171,36 @@ def outcome(folder, poison):
 
 def test_neither_questions_nor_rewards_see_the_truth(tmp_path):
     assert outcome(tmp_path / "clean", poison=False) == outcome(tmp_path / "poisoned", poison=True)
+
+
+class Poisoned(Recorder):
+    """Records NaN for every true reward."""
+
+    def take(self):
+        rollout = super().take()
+        return replace(rollout, truth=rollout.truth * np.nan)
+
+
+def trained(folder, recorder):
+    """Questions, reward and policy of a run whose processes take turns in this one, whenever the policy looks."""
+    with Store(folder) as store:
+        asks, offers = for_oracle(store, likes_right, select=Disagreement()), Offers(folder)
+        fit = Fitting(folder, learner(store), people=False)
+
+        def others():
+            if candidates := offers.newest():
+                asks(candidates)
+                fit(candidates)
+
+        drive = Asynchronous(folder, store, make(), Recent(24), Turns(4, 240), gated=True, check=others)
+        venv = recorder(DummyVecEnv([dot, dot]), "Dot")
+        model = PPO("MlpPolicy", venv, n_steps=30, batch_size=60, n_epochs=2, policy_kwargs={"net_arch": [8]}, seed=0)
+        model.learn(240, PreferenceCallback(venv, learned(drive.ensemble), Cutter(5, HORIZON), drive))
+        policy = torch.cat([parameter.flatten() for parameter in model.policy.parameters()])
+        return store.queries(), drive.version, drive.ensemble.to_bytes(), policy.tolist()
+
+
+def test_the_policy_never_sees_the_truth(tmp_path):
+    clean, poisoned = trained(tmp_path / "clean", Recorder), trained(tmp_path / "poisoned", Poisoned)
+    assert clean == poisoned
+    assert clean[1] > 1
