@@ -43,7 +43,8 @@ class Asynchronous:
     """The policy's side: offers its newest segments, and takes the newest reward before every rollout.
 
     Called with new segments and the policy's steps; gives metrics where there is a new reward. It waits for nobody,
-    but where an oracle answers (`gated`) for a reward that is more than `AHEAD` turns behind, and for room on the disk.
+    but where an oracle answers (`gated`) for a reward that is more than `AHEAD` turns behind, for all of its answers at
+    the first turn and at the last, and for room on the disk.
     `check` raises if a process that it needs is gone for good.
     """
 

@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from prefrl import live
+from prefrl.control.guard import Watch
 from prefrl.runs import RunFolder
-from prefrl.train import resume, train
+from prefrl.train import resume, train, watching
 from tests.test_train import KEYS
 from tests.tiny_runs import rows, tiny
 from tests.waiting import soon
@@ -119,6 +121,18 @@ def test_people_need_packages_before_anything_is_written(package, importers, tmp
     with pytest.raises(ValueError, match=r'need .*: pip install "prefrl\[web\]"'):
         train(tiny(oracle="human"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_outside_of_the_main_thread_nobody_is_watched():
+    """Signals arrive in the main thread only."""
+
+    def alarm():
+        with watching(SimpleNamespace(watch=Watch())):
+            return signal.getitimer(signal.ITIMER_REAL)
+
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(alarm).result() == (0, 0)
+    assert alarm() > (0, 0)
 
 
 @pytest.mark.slow
