@@ -6,10 +6,8 @@ import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from time import monotonic
 from uuid import uuid4
 
-import httpx
 import pytest
 from sqlalchemy import event
 
@@ -17,7 +15,7 @@ from prefrl.store import Store
 from prefrl.types import Label
 from prefrl.web import app
 from prefrl.web.writer import Writer
-from tests.web_pages import ask, browsing, new_run, process, until
+from tests.web_pages import ask, browsing, new_run, until
 
 
 @pytest.fixture
@@ -178,40 +176,3 @@ def test_many_people_at_once_lose_and_double_nothing(run, store, page):
         replies = list(pool.map(lambda said: page.answer(*said[:3], id=said[3]).status_code, twice))
     assert set(replies) == {200}
     assert Counter(label.key for label in store.labels()) == Counter(key for *_, key in labels)
-
-
-@pytest.mark.slow
-def test_fifty_labellers_at_two_labels_a_second_wait_at_most_fifty_milliseconds(run, store):
-    """Ten seconds of it; the whole minute is a benchmark."""
-    ask(store, 2000, first=20)
-
-    async def labeller(http, i, waits):
-        await asyncio.sleep(i / 100)
-        for _ in range(20):
-            began = monotonic()
-            pairs = (await http.get(f"/api/next?labeller=L{i}&n=3")).json()["pairs"]
-            said = {
-                "id": str(uuid4()),
-                "query": pairs[0]["query"],
-                "preference": 1,
-                "labeller": f"L{i}",
-                "seconds": 0.5,
-            }
-            sent = monotonic()
-            reply = await http.post("/api/answer", json=said)
-            assert reply.status_code == 200
-            waits.append(monotonic() - sent)
-            await asyncio.sleep(max(0.0, began + 0.5 - monotonic()))
-
-    async def all_of_them(address):
-        waits = []
-        async with httpx.AsyncClient(base_url=address, limits=httpx.Limits(max_connections=60)) as http:
-            await asyncio.gather(*(labeller(http, i, waits) for i in range(50)))
-        return sorted(waits)
-
-    with process(run, port=0) as server:
-        waits = asyncio.run(all_of_them(server.address))
-        assert server.end() == (0, "", "")
-    print(f"p50 {1000 * waits[500]:.1f} ms, p99 {1000 * waits[990]:.1f} ms, worst {1000 * waits[-1]:.1f} ms")
-    assert len(waits) == 1000 and len(store.labels()) == 1000
-    assert waits[990] < 0.05
