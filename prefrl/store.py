@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 import numpy as np
-from sqlalchemy import ColumnElement, Row, Select, Table, func, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select, true
 
 from prefrl.files import sync, unpack, whole
-from prefrl.tables import find, labels, opened, put, queries, rewards, segments, sqlite_file, writing
+from prefrl.tables import find, labels, opened, put, queries, reading, rewards, segments, sqlite_file, writing
 from prefrl.types import NOTES, UNDONE, Comparison, Label, Query, Segment
 
 SYNCS = 16
@@ -64,6 +64,7 @@ class Store:
         self.folder, self.url = Path(folder), url
         self.folder.mkdir(parents=True, exist_ok=True)
         self._engine = opened(url or sqlite_file(self.folder / "store.db"))
+        self._reading = reading(self._engine)
         self._files = self.folder / "segments"
         self._files.mkdir(exist_ok=True)
         self._read = lru_cache(HELD)(self._read_file)
@@ -91,16 +92,16 @@ class Store:
     def ask(self, new: Iterable[Query]) -> list[Query]:
         """The queries with their ids; the same pair asked at the same step is one query."""
         new = list(new)
-        self._by_id(segments, (id for query in new for id in (query.left, query.right)))
         rows = [{"left": q.left, "right": q.right, "step": q.step, "why": _text("why", q.why)} for q in new]
         with writing(self._engine) as connection:
+            self._known(connection, segments, (id for query in new for id in (query.left, query.right)))
             return [Query(**row._asdict()) for row in put(connection, queries, ["left", "right", "step"], rows)]
 
     def answer(self, new: Iterable[Label]) -> list[Label]:
         """The labels with their ids and keys: all of them are kept, or none; the same key twice is one label."""
         new = [checked(label) for label in new]
-        self._by_id(queries, (label.query for label in new))
         with writing(self._engine) as connection:
+            self._known(connection, queries, (label.query for label in new))
             rows = [{name: value for name, value in vars(label).items() if name != "id"} for label in new]
             found = [Label(**row._asdict()) for row in put(connection, labels, ["key"], rows)]
             for label, kept in zip(new, found, strict=True):
@@ -186,13 +187,16 @@ class Store:
         return [Version(**row._asdict()) for row in self._all(published)]
 
     def _all(self, statement: Select[Any]) -> Sequence[Row[Any]]:
-        with self._engine.connect() as connection:
+        with self._reading.connect() as connection:
             return connection.execute(statement).all()
 
     def _by_id(self, table: Table, ids: Iterable[int]) -> dict[int, Row[Any]]:
+        with self._reading.connect() as connection:
+            return self._known(connection, table, ids)
+
+    def _known(self, connection: Connection, table: Table, ids: Iterable[int]) -> dict[int, Row[Any]]:
         ids = {int(i) for i in ids}
-        with self._engine.connect() as connection:
-            rows = find(connection, table, ["id"], [(i,) for i in ids if abs(i) < 2**63])  # what a column can hold
+        rows = find(connection, table, ["id"], [(i,) for i in ids if abs(i) < 2**63])  # what a column can hold
         found = {row.id: row for row in rows.values()}
         if unknown := ids - found.keys():
             raise ValueError(f"no row {min(unknown)} in {table.name} of {self.folder}: use the ids that the store gave")

@@ -220,6 +220,11 @@ def _pragmas(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"pragma {pragma}")
 
 
+def reading(engine: Engine) -> Engine:
+    """For single statements, which need no transaction: on a server, that is two journeys fewer."""
+    return engine if engine.dialect.name == "sqlite" else engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that no other writer overlaps, so that who reads ids in their order misses none."""

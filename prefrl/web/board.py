@@ -43,10 +43,12 @@ class Board:
                 for query in dict.fromkeys([*(q.id for q in queries), *(label.query for label in labels)]):
                     self._place(query)
 
-    def answered(self, new: Iterable[Label]) -> None:
-        """To be called with labels that were just kept: asks again what is to be repeated."""
-        self.refresh()
+    def answered(self, new: list[Label]) -> None:
+        """To be called with labels that were just kept, as they are in the store: asks again what is to be repeated."""
         with self.lock:
+            self.rows.kept(new)
+            for id in dict.fromkeys(label.query for label in new):
+                self._place(id)
             drawn = [label.query for label in new if self._draws(label)]
             asked = [query for id in dict.fromkeys(drawn) if (query := self.rows.repeat(id))]
         if asked:

@@ -23,7 +23,7 @@ class Said(NamedTuple):
 
 
 class Rows:
-    """A mirror of queries and labels; `read` brings it up to date, and is the only thing that changes it."""
+    """A mirror of queries and labels; `add` and `kept` bring it up to date, and nothing else changes it."""
 
     def __init__(self) -> None:
         self.queries: dict[int, Query] = {}
@@ -43,6 +43,7 @@ class Rows:
         self._stacks: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self._seconds: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=PACE))
         self._query = self._label = 0
+        self._early: set[int] = set()
 
     def news(self, store: Store) -> tuple[list[Query], list[Label], dict[int, str | None]]:
         """What `add` has not seen: labels are read first, so that the queries they name are there."""
@@ -58,8 +59,17 @@ class Rows:
             self._asked[query.left, query.right, query.step] = query.id
             self._query = query.id
         for label in labels:
-            self._say(label)
+            if label.id not in self._early:
+                self._say(label)
             self._label = label.id
+        self._early = {id for id in self._early if id > self._label}
+
+    def kept(self, labels: list[Label]) -> None:
+        """Labels that this process wrote, without reading them: `add` passes them over later."""
+        for label in labels:
+            if label.id > self._label and label.id not in self._early:
+                self._early.add(label.id)
+                self._say(label)
 
     def _say(self, label: Label) -> None:
         query, who = label.query, label.labeller

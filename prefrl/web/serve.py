@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import multiprocessing
 import os
 import signal
@@ -234,6 +235,7 @@ def _run(server: uvicorn.Server, listening: socket.socket) -> None:
     # uvicorn stops at a signal, and then sends it again to whom it found here
     found = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        gc.freeze()  # to look through all that was imported for garbage would hold everybody up for 0.1 s
         asyncio.run(until_stopped())
     finally:
         for number, handler in found.items():

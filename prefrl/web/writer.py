@@ -20,7 +20,7 @@ class Writer:
     A label that is refused (ValueError) spoils no other; whatever else goes wrong is told to everybody who waited.
     """
 
-    def __init__(self, keep: Callable[[list[Label]], object], kept: Callable[[list[Label]], None]) -> None:
+    def __init__(self, keep: Callable[[list[Label]], list[Label]], kept: Callable[[list[Label]], None]) -> None:
         self.keep, self.kept = keep, kept
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name="writer", daemon=True)
@@ -53,21 +53,20 @@ class Writer:
             self._commit([waiting for waiting in batch if waiting])
 
     def _commit(self, batch: list[Waiting]) -> None:
-        labels = [label for label, _, _ in batch]
-        troubles = self._try(labels)
+        found = self._try([label for label, _, _ in batch])
         try:
-            self.kept([label for label, trouble in zip(labels, troubles, strict=True) if trouble is None])
+            self.kept([label for label in found if isinstance(label, Label)])
         except Exception:  # the labels are on the disk, and the thread must live: who reads next finds the trouble
             logging.getLogger(__name__).warning("labels were kept, but then", exc_info=True)
-        for (_, loop, done), trouble in zip(batch, troubles, strict=True):
-            loop.call_soon_threadsafe(_tell, done, trouble)
+        for (_, loop, done), label in zip(batch, found, strict=True):
+            loop.call_soon_threadsafe(_tell, done, label if isinstance(label, Exception) else None)
 
-    def _try(self, labels: list[Label]) -> list[Exception | None]:
-        """What went wrong with each label, halving the batch until those that are refused are alone."""
+    def _try(self, labels: list[Label]) -> list[Label | Exception]:
+        """The labels as they are kept, or what went wrong, halving the batch until those that are refused are alone."""
         if not labels:
             return []
         try:
-            self.keep(labels)
+            return [*self.keep(labels)]
         except ValueError as error:
             if len(labels) == 1:
                 return [error]
@@ -75,7 +74,6 @@ class Writer:
             return self._try(labels[:half]) + self._try(labels[half:])
         except Exception as error:  # a full disk, a lost database: for those who wait to hear, not for this thread
             return [error] * len(labels)
-        return [None] * len(labels)
 
 
 def _tell(done: "Future[None]", trouble: Exception | None) -> None:
