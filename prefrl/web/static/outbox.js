@@ -74,7 +74,7 @@ export class Outbox {
     if (this.sending || this.timer) return;
     this.sending = true;
     try {
-      while (this.waiting && (await this.deliver(this.items.find((item) => this.own(item)) ?? this.items[0])));
+      while (this.waiting && (await this.deliver(this.items[0])));
     } finally {
       this.sending = false;
       this.changed();
