@@ -23,6 +23,7 @@ from prefrl.types import BROKEN, STALE, UNDONE, Label, Query, Segment
 from prefrl.web.board import GAP, Board, chosen
 from prefrl.web.leases import LASTS, Leases
 from prefrl.web.options import PageOptions
+from prefrl.web.rows import Rows
 from tests.web_pages import Clock, ask, browsing, new_run, until
 
 
@@ -432,6 +433,28 @@ def test_the_next_pair_costs_microseconds_among_a_hundred_thousand(store):
     for i in range(1000):
         assert board.next(f"{i}", 3)[0][0].id == 90_001 + 3 * i
     assert time.thread_time() - began < 1  # 30 us each
+
+
+def test_rows_that_were_kept_before_older_ones_were_read_stay_the_newest():
+    rows, query = Rows(), Query(1, 2, id=1)
+    rows.add([query], [], {1: None, 2: None})
+    other, own = Label(1, 0, "Ann", id=1, key="a"), Label(1, None, "Ann", id=2, key="b", note=UNDONE)
+    rows.kept([own])
+    rows.add([], [other, own], {})
+    in_order = Rows()
+    in_order.add([query], [other, own], {1: None, 2: None})
+    assert rows.said == in_order.said
+    assert rows.labelled == in_order.labelled == {"Ann": 0}
+    assert rows.last("Ann") is in_order.last("Ann") is None
+
+
+def test_an_undo_takes_back_the_newest_answer_in_whatever_order_they_were_read():
+    rows, queries = Rows(), [Query(1, 2, id=1), Query(2, 1, id=2)]
+    older, newer = Label(1, 0, "Ann", id=1), Label(2, 1, "Ann", id=2)
+    rows.add(queries, [], {1: None, 2: None})
+    rows.kept([newer])
+    rows.add([], [older, newer], {})
+    assert rows.last("Ann") == 2
 
 
 PEOPLE = ("Ann", "Bob", "Cem")

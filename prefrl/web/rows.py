@@ -1,5 +1,6 @@
 """What the rows of a store say about its labellers, in memory and read as they come."""
 
+from bisect import insort
 from collections import Counter, defaultdict, deque
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ class Said(NamedTuple):
     preference: float | None
     seconds: float
     note: str
+
+
+NOTHING = Said(0, None, 0.0, UNDONE)
 
 
 class Rows:
@@ -74,16 +78,16 @@ class Rows:
     def _say(self, label: Label) -> None:
         query, who = label.query, label.labeller
         before = self.said.get(query, {})
-        if who in before:
-            self.labelled[who] -= before[who].preference is not None
-        self.said[query] = before | {who: Said(label.id, label.preference, label.seconds, label.note)}
-        self.labelled[who] += label.preference is not None
+        newest = before.get(who, NOTHING)
+        if label.id > newest.id:  # another process's label may be read after a later one of this process was kept
+            self.said[query] = before | {who: Said(label.id, label.preference, label.seconds, label.note)}
+            self.labelled[who] += (label.preference is not None) - (newest.preference is not None)
         if label.note == UNDONE:
             self.undone[who] += 1
             self.undos[label.key] = label
         if label.note == "":
             self.answers[who] += 1
-            self._stacks[who].append((label.id, query))
+            insort(self._stacks[who], (label.id, query))
             self._seconds[who].append(label.seconds)
         if label.preference is not None:
             self._first.setdefault(query, (who, self.answers[who]))
