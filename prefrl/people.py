@@ -21,6 +21,8 @@ from prefrl.types import REPEAT, STALE, Array, Label, Query, Segment
 
 READY, EACH = 4, 4
 """Pairs kept ready: some, and some more for each who labels; a clip takes a part of a second to draw."""
+DOUBLED = 8
+"""How often twice as many pairs are looked at, where all of them were shown before."""
 
 
 @dataclass
@@ -32,7 +34,8 @@ class ForPeople:
     parts: Parts
 
     def __post_init__(self) -> None:
-        self.learner.select = AnySide(self.learner.select)
+        self._select, self._shown = self.learner.select, set[frozenset[str | None]]()
+        self.learner.select = AnySide(self._unseen)
         self.camera = Camera(self.parts.config.env)
         self._attempt = self.learner.store.counts().asked
 
@@ -43,14 +46,31 @@ class ForPeople:
         if take_newest(self.learner) and len(waiting) >= ready:
             self._withdraw(waiting, candidates)
         visible = [segment for segment in candidates.segments if segment.media or segment.state is not None]
-        pairs = len(visible) * (len(visible) - 1) // 2
         due = self.learner.due(candidates.step / self.parts.config.total_timesteps)
-        if len(waiting) >= min(ready, pairs) or due <= 0:
+        if len(visible) < 2 or len(waiting) >= ready or due <= 0:
             return False
-        before, self._attempt = store.counts().asked, self._attempt + 1
+        before, self._attempt = self._remember_pairs(), self._attempt + 1
         self.learner.ask(visible, 1, candidates.step, self._attempt, self._show)
         live.write(self.run, "asker", step=candidates.step)
         return store.counts().asked > before
+
+    def _remember_pairs(self) -> int:
+        """How many pairs people were asked about; they are known by their clips."""
+        asked = self.learner.store.queries()
+        names = self.learner.store.media(id for query in asked for id in (query.left, query.right))
+        self._shown = {frozenset((names[query.left], names[query.right])) for query in asked}
+        return len(asked)
+
+    def _unseen(
+        self, segments: Sequence[Segment], returns: Array, n: int, rng: np.random.Generator
+    ) -> list[tuple[int, int]]:
+        """What the strategy prefers among pairs of which nobody has seen the clips: frames are filmed of few."""
+        for doubled in range(DOUBLED):
+            pairs = self._select(segments, returns, n * 2**doubled, rng)
+            unseen = [pair for pair in pairs if frozenset(segments[i].media for i in pair) not in self._shown]
+            if unseen:
+                return unseen[:n]
+        return []
 
     def _ready(self) -> int:
         return READY + EACH * max(int(live.read(self.run, "page").get("labellers", 1)), 1)
