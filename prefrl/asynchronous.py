@@ -21,9 +21,10 @@ from prefrl.loop import ATTEMPTS, Asker, Learner, Recent, Show, Turns, compare, 
 from prefrl.oracles import observe
 from prefrl.parts import Parts
 from prefrl.reward.ensemble import Ensemble
-from prefrl.room import shortage, wait_for_room
+from prefrl.room import LOOK, shortage, wait_for_room
 from prefrl.runs import RunFolder
 from prefrl.store import Store
+from prefrl.tables import Unreachable
 from prefrl.types import Segment
 
 AHEAD = 2
@@ -32,6 +33,7 @@ OFFER_SECONDS = 2.0
 """Where people answer, they see behaviour that is hardly older than this, however long a turn takes."""
 FIRST = 10
 """Answers of people before the first fit: from fewer, a reward is mostly what the nets began with."""
+AWAY = "the run's database cannot be reached: the run goes on by itself when it can"
 PAUSE = 0.05
 """Seconds between looks at what is new."""
 SLOW = 1.0
@@ -67,9 +69,7 @@ class Asynchronous:
         if len(self.recent.segments) >= 2 and (self.turns(step) or self._outdated()):
             self._offer(step)
         wait_for_room(self.run, lambda words: self._tell(step, words))
-        self._wait(step)
-        if metrics := self._take_newest():
-            self._tell(step)
+        metrics = self._newest(step)
         self.seconds += time.perf_counter() - began
         return metrics
 
@@ -101,6 +101,22 @@ class Asynchronous:
 
     def _tell(self, step: int, paused: str | None = None) -> None:
         live.write(self.run, "policy", step=step, version=self.version, paused=paused)
+
+    def _newest(self, step: int) -> dict[str, float]:
+        """Waits for the reward that is needed, and for the server of the store if it is away."""
+        away = False
+        while True:
+            try:
+                self._wait(step)
+                metrics = self._take_newest()
+            except Unreachable:
+                away = True
+                self._tell(step, AWAY)
+                time.sleep(LOOK)
+                continue
+            if metrics or away:
+                self._tell(step)
+            return metrics
 
     def _wait(self, step: int) -> None:
         self.check()

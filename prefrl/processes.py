@@ -19,6 +19,7 @@ from typing import Any, Self
 from prefrl import live
 from prefrl.room import LOOK as BREATH
 from prefrl.room import is_full, wait_for_room
+from prefrl.tables import Unreachable
 
 SPAWN = multiprocessing.get_context("spawn")  # a database connection must not cross a fork, nor may threads
 LOOK = 0.2
@@ -151,7 +152,7 @@ def _main(name: str, run: Path, main: Callable[..., None], args: tuple[Any, ...]
             main(*args)
             return
         except Exception as error:
-            if not is_full(error):
+            if not (is_full(error) or isinstance(error, Unreachable)):
                 _errors(run, name).parent.mkdir(exist_ok=True)
                 _errors(run, name).write_text(traceback.format_exc())
                 raise SystemExit(1) from None

@@ -1,11 +1,13 @@
 """Runs and their pages on a PostgreSQL server, and how they are told that it cannot be reached."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from prefrl import live
 from prefrl.cli import main
 from prefrl.report import report
 from prefrl.runs import RunFolder
@@ -13,6 +15,7 @@ from prefrl.store import Store
 from prefrl.train import train
 from tests.postgres import PASSWORD
 from tests.tiny_runs import DOT, outcome, tiny
+from tests.waiting import soon
 from tests.web_pages import ask, browsing, process
 
 NOBODY = f"postgresql://nobody:{PASSWORD}@127.0.0.1:1/none"
@@ -195,3 +198,18 @@ def test_a_page_of_its_own_finds_the_server(run):
         code, out, err = served.end()
     assert code == 0 and PASSWORD not in served.first + out + err
     assert not (run.path / "store.db").exists()
+
+
+@pytest.mark.slow
+def test_processes_wait_for_a_server_that_is_away(database, postgres, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    with ThreadPoolExecutor(1) as pool:
+        config = tiny(store=database, asynchronous=True, total_timesteps=20_000, labels=200, turns=20)
+        trained = pool.submit(train, config, run.path)
+        soon(lambda: live.read(run.path, "policy").get("version"), within=60)
+        postgres.stop()
+        soon(lambda: trained.done() or live.read(run.path, "policy").get("paused"))
+        postgres.start()
+        trained.result(120)
+    assert run.summary["labels"] == 200
+    assert not list((run.path / "live").glob("*.error"))
