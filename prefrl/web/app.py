@@ -31,6 +31,7 @@ from prefrl.web.leases import Leases
 from prefrl.web.models import Answer, Undo, troubles
 from prefrl.web.options import PageOptions
 from prefrl.web.pairs import CLIP, Pairs
+from prefrl.web.same_run import SameRun, identity
 from prefrl.web.tokens import ADMIN, Tokens
 from prefrl.web.writer import Writer
 
@@ -142,6 +143,7 @@ def create_app(
 
     app = FastAPI(title="prefrl", lifespan=lifespan, docs_url=None, redoc_url=None, exception_handlers=HANDLERS)
     app.state.board = page.board
+    app.add_middleware(SameRun, run=identity(page.run))
     app.add_middleware(Guard, allowed=allows(options.host, options.allow_hosts), tokens=tokens)
     _labelling(app, page)
     _looking(app, page, tokens)

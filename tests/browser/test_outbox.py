@@ -2,8 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from prefrl.runs import RunFolder
+from prefrl.store import Store
 from tests.browser.labelling import Site, eventually, press, shown
 
 Visit = Callable[..., Any]
@@ -174,3 +177,33 @@ def only(labeller: str) -> Callable[[Any], None]:
         return route.fulfill(status=403, json={"detail": "your invitation is for another name"})
 
     return check
+
+
+def test_answers_wait_for_their_own_run_when_another_is_served_at_its_address(
+    site: Site, visit: Visit, tmp_path: Path
+) -> None:
+    asked = site.ask_clips(8)
+    other = Site(
+        RunFolder.create(tmp_path / "other", RunFolder(site.run).config).path,
+        Store(tmp_path / "other"),
+        site.port,
+        site.media,
+    )
+    assert other.ask_clips(8) == asked  # every run numbers its queries from 1
+    site.start()
+    page = visit()
+    press(page, "ArrowLeft")
+    eventually(page, lambda: len(site.rows()) == 1)
+    site.kill()
+    waits = press(page, "ArrowLeft")
+    other.start()
+    page.get_by_text("Another run is labelled at this address now").wait_for()
+    page.reload()
+    query = press(page, "ArrowRight")
+    eventually(page, lambda: other.rows() == [(query, 0, "")])
+    other.kill()
+    site.start()
+    page.reload()
+    eventually(page, lambda: site.rows()[1:] == [(waits, 1, "")])
+    assert other.rows() == [(query, 0, "")]
+    other.store.close()
