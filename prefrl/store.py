@@ -54,7 +54,8 @@ class Store:
 
     Rows are inserted, never changed, and what is written twice is there once: a run that was killed and repeats its
     last steps finds its rows with the ids they had. Any number of processes and threads may work on one folder, each
-    process with a Store of its own. Tables are in `folder/store.db` unless `url` names a PostgreSQL database.
+    process with a Store of its own. Tables are in `folder/store.db` unless `url` names a PostgreSQL database; arrays
+    are in the folder all the same, which machines that work on one run must share.
 
     Raises ValueError for a file or database that is no store of this version, for rows that name others which are not
     there, and for impossible labels. `upto`: only what was asked until the policy had taken so many steps.
