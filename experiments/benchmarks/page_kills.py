@@ -1,4 +1,4 @@
-"""`kill -9` of the page's server at random moments, while labellers answer without a pause and ask until they hear.
+"""`kill -9` of the page's server at random moments, while labellers answer fast, and ask until they are heard.
 
 Every answer has its key before it is sent, and keeps it until it is acknowledged, as in the page's outbox. At the end
 the store is asked: a label that was acknowledged and is not there is lost; a labeller's second row about one query, or
@@ -22,6 +22,8 @@ from prefrl.runs import RunFolder
 
 LONGEST = 1.0
 """Seconds between the server's first answer and the next kill, at most."""
+PAUSE = 0.02
+"""Seconds between two answers of a labeller: as many in a minute as people give in an hour."""
 AGAIN = 0.01
 """Seconds until a labeller who was not heard tries again."""
 
@@ -57,6 +59,7 @@ class Labeller:
                 said |= {"labeller": self.name, "seconds": 0.1}
                 await until_heard(partial(browser.post, "/api/answer", said))
                 self.kept[key] = pair["query"], preference
+                await asyncio.sleep(PAUSE)
         browser.close()
 
 
@@ -113,7 +116,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--labellers", type=int, default=8)
     given = parser.parse_args()
-    with runs(queries=min(39_000, 1_000 + 250 * given.kills)) as found:
+    with runs(queries=min(39_000, 1_000 + 200 * given.kills)) as found:
         outcomes = {name: killed(run, given.kills, given.labellers) for name, run in found.items()}
     figures = {
         "labels acknowledged": ([f"{outcome.acknowledged:,}" for outcome in outcomes.values()], ""),
