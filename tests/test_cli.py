@@ -21,7 +21,7 @@ from prefrl.store import Store
 from tests.tiny_runs import DOT, TINY, rows
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["train", "resume", "evaluate", "fit", "report", "export", "import", "check-env", "doctor"]
+COMMANDS = ["train", "resume", "demo", "label", "evaluate", "fit", "report", "export", "import", "check-env", "doctor"]
 HYPER = ["--hyper", "n_steps=32", "batch_size=64", "policy_kwargs={net_arch: [8]}"]
 SMALL = ["--env", DOT, "--n-envs", "4", "--eval-episodes", "2", "--fit", "fit(passes=1, first_passes=2)", *HYPER]
 SHORT = [*SMALL, "--total-timesteps", "300", "--labels", "12", "--turns", "2", "--checkpoint-every", "100"]
@@ -191,7 +191,7 @@ def settings(*words):
 
 def test_every_setting_has_a_flag():
     for setting in fields(RunConfig):
-        value = [] if setting.name == "allow_variable_horizon" else ["1"]
+        value = [] if setting.type in (bool, "bool") else ["1"]
         assert setting.name in settings(f"--{setting.name.replace('_', '-')}", *value)
 
 
