@@ -150,9 +150,29 @@ def test_no_segment_crosses_the_cut(failed, seed):
 
 def test_an_environment_that_always_fails_ends_the_run(recorded, reports):
     recorder = recorded(dot, partial(raises, steps=0))
-    with pytest.raises(EnvFailure, match=r"environment 1 failed 10 times: the simulator is gone.* after 18 steps"):
+    with pytest.raises(EnvFailure, match=r"environment 1 failed 10 times on end: the simulator is gone.* 18 steps"):
         play(recorder)
     assert len(reports) == CUTS - 1
+
+
+def test_an_environment_that_fails_now_and_then_is_not_given_up(recorded, reports):
+    """Each time it plays an episode before it fails in the next one."""
+    play(recorded(dot, limited(raises, steps=CUT)), steps=(CUTS + 1) * (CUT + 1))
+    assert len(reports) == CUTS + 1
+    assert all(report.startswith("environment 1 was cut off and made anew, 1 times of 10:") for report in reports)
+
+
+def test_an_environment_that_cannot_be_made_anew_ends_the_run_by_its_number(recorded):
+    def make():
+        if made:
+            raise OSError("no display")
+        made.append(1)
+        return raises(steps=CUT)
+
+    made = []
+    words = r"environment 1 failed \(the simulator is gone\) and could not be made anew: no display"
+    with pytest.raises(EnvFailure, match=words):
+        play(recorded(dot, make))
 
 
 class FailsAtReset(Dot):
@@ -186,7 +206,7 @@ def test_an_environment_that_fails_at_reset_is_made_anew(fails, recorded, report
 
 
 def test_an_environment_that_never_begins_ends_the_run(recorded):
-    with pytest.raises(EnvFailure, match=r"environment 1 failed 10 times: no display.* after 0 steps"):
+    with pytest.raises(EnvFailure, match=r"environment 1 failed 10 times on end: no display.* after 0 steps"):
         recorded(dot, partial(FailsAtReset, fail, left=1)).reset()
 
 

@@ -14,7 +14,7 @@ from prefrl.control.environments import Env
 PATIENCE = 30.0
 """Seconds that a step or a reset may take."""
 CUTS = 10
-"""Failures of one environment after which it is hopeless."""
+"""Failures of one environment since its last whole episode after which it is hopeless."""
 CUT_OFF = "cut_off"
 """Key in `info` of a step that did not happen."""
 
@@ -60,7 +60,8 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
     """Ends the episode of an environment that raises or hangs, and makes another in its place.
 
     `report` is told what happened, with index and traceback. The step that did not happen repeats the last observation
-    and pays 0; `info[CUT_OFF]` marks it. One that fails `CUTS` times raises what it raised the last time.
+    and pays 0; `info[CUT_OFF]` marks it. One that fails `CUTS` times without a whole episode in between, or that cannot
+    be made anew, raises RuntimeError with the cause.
     """
 
     def __init__(self, make: Callable[[], Env], index: int, watch: Watch, report: Callable[[str], None]) -> None:
@@ -82,6 +83,8 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
         try:
             with self._watched():
                 self._last, reward, terminated, truncated, info = self.env.step(action)
+            if terminated or truncated:
+                self._failures = 0
             return self._last, float(reward), terminated, truncated, info
         except (Exception, Hung) as error:
             self._replace(error)
@@ -93,10 +96,14 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
     def _replace(self, error: BaseException) -> None:
         self._failures += 1
         if self._failures >= CUTS:
-            raise RuntimeError(f"environment {self._index} failed {CUTS} times: {error}") from error
+            raise RuntimeError(f"environment {self._index} failed {CUTS} times on end: {error}") from error
         with suppress(Exception, Hung), self._watched():
             self.env.close()
-        self.env = self._make()
+        try:
+            self.env = self._make()
+        except Exception as again:
+            words = f"environment {self._index} failed ({error}) and could not be made anew: {again}"
+            raise RuntimeError(words) from again
         words = "".join(traceback.format_exception(error)).rstrip()
         self._report(f"environment {self._index} was cut off and made anew, {self._failures} times of {CUTS}:\n{words}")
 
