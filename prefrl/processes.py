@@ -28,6 +28,7 @@ DEATHS, WITHIN = 3, 60.0
 """A process that dies so often within so many seconds is given up."""
 GRACE = 5.0
 """Seconds that a process gets to end by itself."""
+UNGUARDED = 'put the call under `if __name__ == "__main__":`: the other processes of the run import this script'
 
 
 @dataclass
@@ -35,16 +36,16 @@ class _Process:
     name: str
     main: Callable[..., None]
     args: tuple[Any, ...]
-    running: BaseProcess
+    running: BaseProcess | None = None
     deaths: list[float] = field(default_factory=list)
 
 
 class Beside:
-    """Runs functions `main(*args)` in processes of their own, on one run's folder, until `stop`.
+    """Runs functions `main(*args)` that never return in processes of their own, on one run's folder, until `stop`.
 
-    Who dies is reported with its traceback and begun again; who dies too often is given up, and `check` then raises
-    RuntimeError with the last traceback. Who returns is not begun again. All of them end when this process does,
-    however it ends. What is passed must be picklable.
+    Who ends, however that is, is reported with the cause and begun again; who does so too often is given up, and
+    `check` then raises RuntimeError with the last cause. All of them end when this process does, however it ends. What
+    is passed must be picklable.
     """
 
     def __init__(self, run: Path, report: Callable[[str], None] | None = None) -> None:
@@ -63,9 +64,10 @@ class Beside:
         self.stop()
 
     def start(self, name: str, main: Callable[..., None], *args: Any) -> None:
-        process = _Process(name, main, args, self._spawned(name, main, args))
+        process = _Process(name, main, args)
         with self._lock:
-            self._processes.append(process)
+            self._processes.append(process)  # before it lives: whoever is interrupted meanwhile can end it
+        self._begin(process)
 
     def check(self) -> None:
         """Raises RuntimeError if a process was given up."""
@@ -75,59 +77,74 @@ class Beside:
     def alive(self) -> dict[str, int]:
         """Process numbers by name."""
         with self._lock:
-            return {p.name: p.running.pid or 0 for p in self._processes if p.running.is_alive()}
+            return {p.name: p.running.pid or 0 for p in self._processes if p.running and p.running.is_alive()}
 
     def stop(self) -> None:
         """Ends all of them, by force those that do not end by themselves."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
-        for process in self._processes:
-            process.running.terminate()
-        for process in self._processes:
-            process.running.join(GRACE)
-            if process.running.is_alive():
-                process.running.kill()
-                process.running.join()
+        begun = [process.running for process in self._processes if process.running and process.running.pid]
+        for running in begun:
+            running.terminate()
+        for running in begun:
+            running.join(GRACE)
+            if running.is_alive():
+                running.kill()
+                running.join()
 
-    def _spawned(self, name: str, main: Callable[..., None], args: tuple[Any, ...]) -> BaseProcess:
-        _errors(self._run, name).unlink(missing_ok=True)
-        process = SPAWN.Process(target=_main, args=(name, self._run, main, args), name=name, daemon=True)
+    def _begin(self, process: _Process) -> None:
+        _errors(self._run, process.name).unlink(missing_ok=True)
+        args = process.name, self._run, process.main, process.args
+        process.running = SPAWN.Process(target=_main, args=args, name=process.name, daemon=True)
         with _without_ctrl_c():
-            process.start()
-        return process
+            process.running.start()
 
     def _watch(self) -> None:
         try:
             while not self._stopping.wait(LOOK):
                 with self._lock:
                     for process in self._processes:
-                        if process.running.exitcode not in (None, 0) and not self._failure:
-                            self._begin_again(process)
+                        if process.running and process.running.exitcode is not None and not self._failure:
+                            self._begin_again(process, process.running.exitcode)
         except Exception:
             self._failure = f"nobody watches the processes any more: {traceback.format_exc()}"
 
-    def _begin_again(self, process: _Process) -> None:
+    def _begin_again(self, process: _Process, code: int) -> None:
         now = time.monotonic()
         process.deaths = [at for at in process.deaths if now - at < WITHIN] + [now]
-        words = f"the {process.name} process died: {self._cause(process)}"
+        words = f"the {process.name} process died: {self._cause(process.name, code)}"
         if len(process.deaths) >= DEATHS:
             self._failure = f"{words} ({DEATHS} times within {WITHIN:g} s)"
             return
         self._report(f"{words}\nit is begun again")
-        process.running = self._spawned(process.name, process.main, process.args)
+        self._begin(process)
 
-    def _cause(self, process: _Process) -> str:
-        code = process.running.exitcode or 0
+    def _cause(self, name: str, code: int) -> str:
         if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            return f"killed by {_signal(-code)}"
+        if code == 0:
+            return "it ended by itself"
         with suppress(OSError):
-            return _errors(self._run, process.name).read_text().rstrip()
-        return f"exit status {code}"
+            return _errors(self._run, name).read_text().rstrip()
+        return f"exit status {code}" + (f"; if the lines above speak of __main__, {UNGUARDED}" if code == 1 else "")
 
 
 def to_stderr(words: str) -> None:
     print(f"prefrl: {words}", file=sys.stderr, flush=True)
+
+
+def check_imported() -> None:
+    """Raises RuntimeError in a process that imports its parent's script: what the script calls, it would call again."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself finds out
+        raise RuntimeError(UNGUARDED)
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {number}"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -67,8 +68,9 @@ class Unborn:
         return lives, (self.folder,)
 
 
-def returns(folder):
-    times(folder)
+def returns_at_first(folder):
+    if times(folder) > 1:
+        lives(folder)
 
 
 def finds_the_disk_full(folder):
@@ -169,15 +171,23 @@ def test_an_old_traceback_is_not_taken_for_a_new_one(beside, reports, tmp_path):
     assert reports[1] == "the learner process died: exit status 3\nit is begun again"
 
 
-def test_who_returns_is_not_begun_again(beside, reports, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    beside.start("page", returns, tmp_path)
-    soon(lambda: (tmp_path / "times").exists() and not beside.alive())
-    beside.start("learner", fails_at_first, other)
-    born(other)  # the page was looked at before it was begun again
-    assert len(reports) == 1
-    assert (tmp_path / "times").read_text() == "."
+def test_who_returns_is_begun_again(beside, reports, tmp_path):
+    """So does a server of web pages that is told to stop."""
+    beside.start("page", returns_at_first, tmp_path)
+    number = born(tmp_path)
+    assert beside.alive() == {"page": number}
+    assert reports == ["the page process died: it ended by itself\nit is begun again"]
+
+
+@pytest.mark.parametrize(("sent", "cause"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGRTMIN + 3, "signal 37")])
+def test_who_is_ended_by_a_signal_is_begun_again(sent, cause, beside, reports, tmp_path):
+    beside.start("learner", lives, tmp_path)
+    os.kill(born(tmp_path), sent)
+    soon(lambda: reports)
+    (tmp_path / "one").unlink()
+    number = born(tmp_path)
+    assert reports == [f"the learner process died: killed by {cause}\nit is begun again"]
+    assert beside.alive() == {"learner": number}
 
 
 def test_the_others_go_on(beside, tmp_path):
@@ -191,7 +201,7 @@ def test_the_others_go_on(beside, tmp_path):
 def test_who_cannot_be_begun_again_is_given_up(beside, tmp_path, monkeypatch):
     beside.start("learner", lives, tmp_path)
     number = born(tmp_path)
-    monkeypatch.setattr(beside, "_spawned", Mock(side_effect=BlockingIOError("no more processes")))
+    monkeypatch.setattr(beside, "_begin", Mock(side_effect=BlockingIOError("no more processes")))
     os.kill(number, signal.SIGKILL)
     assert "BlockingIOError: no more processes" in soon(lambda: given_up(beside))
 
@@ -225,6 +235,23 @@ def test_all_end_where_the_one_that_began_them_fails(tmp_path, reports):
 
     with pytest.raises(KeyboardInterrupt):
         fail()
+    assert gone(tmp_path)
+
+
+def test_who_was_interrupted_while_it_began_another_can_end_it(tmp_path, reports, monkeypatch):
+    """Ctrl-C that was held back arrives as soon as the other lives."""
+
+    @contextmanager
+    def interrupted():
+        yield
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(processes, "_without_ctrl_c", interrupted)
+    beside = Beside(tmp_path, reports.append)
+    with pytest.raises(KeyboardInterrupt):
+        beside.start("learner", lives, tmp_path)
+    born(tmp_path)
+    beside.stop()
     assert gone(tmp_path)
 
 
