@@ -5,35 +5,46 @@ or clips are made for people; `learning` fits the reward to whatever answers the
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors.torch import load_file, save
 
 from prefrl import live
 from prefrl.candidates import Candidates, Offers, offer
+from prefrl.control.environments import EnvFacts
 from prefrl.files import read_json, reading, whole
 from prefrl.loop import ATTEMPTS, Asker, Learner, Recent, Show, Turns, compare, learner_of, take_newest
 from prefrl.oracles import observe
 from prefrl.parts import Parts
+from prefrl.processes import to_stderr
 from prefrl.reward.ensemble import Ensemble
-from prefrl.room import LOOK, shortage, wait_for_room
+from prefrl.room import LOOK, is_full, shortage
 from prefrl.runs import RunFolder
 from prefrl.store import Store
 from prefrl.tables import Unreachable
 from prefrl.types import Segment
 
+T = TypeVar("T")
+
 AHEAD = 2
 """Turns that the policy may be ahead of its reward where an oracle answers: enough that neither waits for the other."""
 OFFER_SECONDS = 2.0
-"""Where people answer, they see behaviour that is hardly older than this, however long a turn takes."""
+"""Where people answer, what the policy just did is offered so often, however long a turn takes."""
+OFFER_SHARE = 0.02
+"""Share of the policy's time that offers may take: those of large observations come less often."""
+LONG = 60.0
+"""Seconds of waiting for an oracle that are worth a word."""
 FIRST = 10
 """Answers of people before the first fit: from fewer, a reward is mostly what the nets began with."""
 AWAY = "the run's database cannot be reached: the run goes on by itself when it can"
+FULL = "the disk is full: make room, and the run goes on by itself"
 PAUSE = 0.05
 """Seconds between looks at what is new."""
 SLOW = 1.0
@@ -61,15 +72,17 @@ class Asynchronous:
     """Makes clips of frames, which would soon fill the memory."""
     seconds: float = 0.0
     """Spent on offers, on taking rewards, and waiting."""
-    _offered: tuple[int, float] = field(default=(-1, 0.0), init=False)
+    _offered: tuple[int, float, float] = field(default=(-1, 0.0, 0.0), init=False)
+    """The last offer's step, when it was made, and how long that took."""
 
     def __call__(self, segments: Sequence[Segment], step: int) -> dict[str, float]:
         began = time.perf_counter()
-        self.recent.add(map(self.show, segments) if self.show else segments)
+        self.recent.add(self._patiently(step, lambda: [*map(self.show, segments)] if self.show else segments))
         if len(self.recent.segments) >= 2 and (self.turns(step) or self._outdated()):
-            self._offer(step)
-        wait_for_room(self.run, lambda words: self._tell(step, words))
-        metrics = self._newest(step)
+            self._patiently(step, lambda: self._offer(step))
+        metrics = self._patiently(step, lambda: self._newest(step))
+        if metrics:
+            self._tell(step)
         self.seconds += time.perf_counter() - began
         return metrics
 
@@ -92,38 +105,53 @@ class Asynchronous:
         self._take_newest()
 
     def _outdated(self) -> bool:
-        return not self.gated and time.monotonic() - self._offered[1] > OFFER_SECONDS
+        _, last, took = self._offered
+        return not self.gated and time.monotonic() - last > max(OFFER_SECONDS, took / OFFER_SHARE)
 
     def _offer(self, step: int) -> None:
+        began = time.monotonic()
         offer(self.run, self.recent.segments, step)
         self._tell(step)
-        self._offered = step, time.monotonic()
+        now = time.monotonic()
+        self._offered = step, now, now - began
 
     def _tell(self, step: int, paused: str | None = None) -> None:
-        live.write(self.run, "policy", step=step, version=self.version, paused=paused)
+        with suppress(OSError):  # no room even for the word that there is none
+            live.write(self.run, "policy", step=step, version=self.version, paused=paused)
 
-    def _newest(self, step: int) -> dict[str, float]:
-        """Waits for the reward that is needed, and for the server of the store if it is away."""
-        away = False
+    def _patiently(self, step: int, act: Callable[[], T]) -> T:
+        """Does it once the disk has room and the store can be reached; tells labellers meanwhile what is missing."""
+        missing = None
         while True:
             try:
-                self._wait(step)
-                metrics = self._take_newest()
-            except Unreachable:
-                away = True
-                self._tell(step, AWAY)
-                time.sleep(LOOK)
-                continue
-            if metrics or away:
-                self._tell(step)
-            return metrics
+                if not (words := shortage(self.run)):
+                    done = act()
+                    break
+            except Exception as error:
+                words = FULL if is_full(error) else AWAY if isinstance(error, Unreachable) else None
+                if not words:
+                    raise
+            missing = words
+            self._tell(step, missing)
+            time.sleep(LOOK)
+        if missing:
+            self._tell(step)
+        return done
+
+    def _newest(self, step: int) -> dict[str, float]:
+        """What was found about the newest reward, once it is new enough; nothing if the policy has it."""
+        self._wait(step)
+        return self._take_newest()
 
     def _wait(self, step: int) -> None:
         self.check()
-        needed = self._needed(step) if self.gated else -1
+        needed, until = self._needed(step) if self.gated else -1, time.monotonic() + LONG
         while self._learned() < needed:
             time.sleep(PAUSE)
             self.check()
+            if time.monotonic() > until:
+                to_stderr(f"the policy has waited {LONG:g} s for answers of the oracle, and goes on waiting")
+                until = math.inf
 
     def _learned(self) -> int:
         """The step whose questions are answered and learned from."""
@@ -158,10 +186,10 @@ class Questions(Protocol):
     def __call__(self, candidates: Candidates) -> bool: ...
 
 
-def asking(run: Path, objects: dict[str, Any]) -> None:
+def asking(run: Path, facts: EnvFacts, objects: dict[str, Any]) -> None:
     """The process that asks: does not return."""
     torch.set_num_threads(1)
-    parts = Parts.of(RunFolder.open(run).config, **objects)
+    parts = Parts.of(RunFolder.open(run).config, facts, **objects)
     with Store(run, parts.config.store) as store:
         learner, offers = learner_of(parts, store), Offers(run)
         questions: Questions
@@ -214,10 +242,10 @@ class ForOracle:
         return True
 
 
-def learning(run: Path, objects: dict[str, Any]) -> None:
+def learning(run: Path, facts: EnvFacts, objects: dict[str, Any]) -> None:
     """The process that fits: does not return."""
     torch.set_num_threads(1)
-    parts = Parts.of(RunFolder.open(run).config, **objects)
+    parts = Parts.of(RunFolder.open(run).config, facts, **objects)
     with Store(run, parts.config.store) as store:
         fitting, offers = Fitting(run, learner_of(parts, store), parts.people), Offers(run)
         while True:

@@ -23,7 +23,7 @@ class Candidates:
 
 
 def offer(run: Path, segments: Sequence[Segment], step: int) -> None:
-    """Puts `segments`, of one length and with their truth, where `offered` finds them, in place of the last ones."""
+    """Puts `segments`, of one length and with their truth, where `Offers` finds them, in place of the last ones."""
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
     half = folder / f".{FILE}.half.npz"

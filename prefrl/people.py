@@ -21,6 +21,7 @@ from prefrl.types import REPEAT, STALE, Array, Label, Query, Segment
 
 READY, EACH = 4, 4
 """Pairs kept ready: some, and some more for each who labels; a clip takes a part of a second to draw."""
+Clips = frozenset[str | None]
 DOUBLED = 8
 """How often twice as many pairs are looked at, where all of them were shown before."""
 
@@ -34,43 +35,58 @@ class ForPeople:
     parts: Parts
 
     def __post_init__(self) -> None:
-        self._select, self._shown = self.learner.select, set[frozenset[str | None]]()
+        self._select = self.learner.select
         self.learner.select = AnySide(self._unseen)
         self.camera = Camera(self.parts.config.env)
+        self._shown: dict[int, Clips] = {}
+        self._idle: object = None
         self._attempt = self.learner.store.counts().asked
 
     def __call__(self, candidates: Candidates) -> bool:
-        store = self.learner.store
-        waiting = [query for query in store.unanswered() if query.why != REPEAT]
-        ready = self._ready()
+        store, ready = self.learner.store, self._ready()
+        if (now := (store.extent(), candidates.step, ready)) == self._idle:
+            return False
+        self._remember_pairs()
+        unanswered = store.unanswered()
+        waiting = [query for query in unanswered if query.why != REPEAT and None not in self._shown[query.id]]
         if take_newest(self.learner) and len(waiting) >= ready:
             self._withdraw(waiting, candidates)
-        visible = [segment for segment in candidates.segments if segment.media or segment.state is not None]
-        due = self.learner.due(candidates.step / self.parts.config.total_timesteps)
+        others = len(unanswered) - len(waiting)  # repeats, and what cannot be shown: nobody may ever answer them
+        due = self.learner.due(candidates.step / self.parts.config.total_timesteps) + others
+        visible = [segment for segment in candidates.segments if self._visible(segment)]
         if len(visible) < 2 or len(waiting) >= ready or due <= 0:
+            self._idle = now
             return False
-        before, self._attempt = self._remember_pairs(), self._attempt + 1
+        self._attempt += 1
         self.learner.ask(visible, 1, candidates.step, self._attempt, self._show)
         live.write(self.run, "asker", step=candidates.step)
-        return store.counts().asked > before
+        if store.extent()[0] > now[0][0]:
+            return True
+        self._idle = now  # the strategy wants what was asked already
+        return False
 
-    def _remember_pairs(self) -> int:
-        """How many pairs people were asked about; they are known by their clips."""
-        asked = self.learner.store.queries()
-        names = self.learner.store.media(id for query in asked for id in (query.left, query.right))
-        self._shown = {frozenset((names[query.left], names[query.right])) for query in asked}
-        return len(asked)
+    def _remember_pairs(self) -> None:
+        """Of every query, the clips that people see."""
+        store = self.learner.store
+        asked = store.queries(after=max(self._shown, default=0))
+        names = store.media(id for query in asked for id in (query.left, query.right))
+        self._shown |= {query.id: frozenset((names[query.left], names[query.right])) for query in asked}
 
     def _unseen(
         self, segments: Sequence[Segment], returns: Array, n: int, rng: np.random.Generator
     ) -> list[tuple[int, int]]:
         """What the strategy prefers among pairs of which nobody has seen the clips: frames are filmed of few."""
+        shown = {clips for clips in self._shown.values() if None not in clips}
         for doubled in range(DOUBLED):
             pairs = self._select(segments, returns, n * 2**doubled, rng)
-            unseen = [pair for pair in pairs if frozenset(segments[i].media for i in pair) not in self._shown]
+            unseen = [pair for pair in pairs if frozenset(segments[i].media for i in pair) not in shown]
             if unseen:
                 return unseen[:n]
         return []
+
+    def _visible(self, segment: Segment) -> bool:
+        clip = segment.media and self.run / media.FOLDER / segment.media
+        return clip.exists() if clip else segment.state is not None
 
     def _ready(self) -> int:
         return READY + EACH * max(int(live.read(self.run, "page").get("labellers", 1)), 1)
@@ -115,6 +131,10 @@ class Filmed:
     fps: int
     kept: int
     _clips: deque[str] = field(default_factory=deque, init=False)
+
+    def __post_init__(self) -> None:
+        earlier = (file.name for file in (self.run / media.FOLDER).glob(f"*{media.CLIP}"))
+        self._clips.extend(name for name in earlier if not self.store.shows(name))
 
     def __call__(self, segment: Segment) -> Segment:
         if segment.state is None or segment.state.dtype != np.uint8:

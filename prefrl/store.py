@@ -17,6 +17,7 @@ from prefrl.files import sync, unpack, whole
 from prefrl.tables import find, labels, opened, put, queries, reading, rewards, segments, sqlite_file, writing
 from prefrl.types import NOTES, UNDONE, Comparison, Label, Query, Segment
 
+EXTENT = (queries, labels, rewards)
 SYNCS = 16
 """Files synced at once: a file system commits them together, in a tenth of the time that one by one takes."""
 HELD = 1_000
@@ -173,6 +174,11 @@ class Store:
         chosen = true() if version is None else rewards.c.id == version
         newest = select(rewards.c.id, rewards.c.parameters).where(chosen).order_by(rewards.c.id.desc()).limit(1)
         return next(((row.id, row.parameters) for row in self._all(newest)), None)
+
+    def extent(self) -> tuple[int, ...]:
+        """The newest query, label and reward: who has seen them has seen all; 0 where there is none."""
+        newest = (select(func.coalesce(func.max(table.c.id), 0)).scalar_subquery() for table in EXTENT)
+        return tuple(self._all(select(*newest))[0])
 
     def newest(self) -> int:
         """The version of the newest reward; 0 if there is none."""

@@ -33,8 +33,8 @@ class Segment:
         return len(self.acts)
 
     def blind(self) -> "Segment":
-        """The same segment without its truth: what reward nets and query strategies may see."""
-        return replace(self, truth=None)
+        """The same segment without truth and state: what reward nets and query strategies may see."""
+        return replace(self, truth=None, state=None)
 
 
 @dataclass(frozen=True)

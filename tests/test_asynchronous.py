@@ -1,5 +1,6 @@
 """The policy offers what it did and takes what was learned, and waits for neither more than it must."""
 
+import errno
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -78,6 +79,7 @@ def test_nothing_is_offered_before_there_is_a_pair(store):
 @pytest.mark.parametrize(("seconds", "offered"), [(-1, 20), (1e9, 10)])
 def test_people_are_offered_what_is_hardly_old(store, monkeypatch, seconds, offered):
     monkeypatch.setattr("prefrl.asynchronous.OFFER_SECONDS", seconds)
+    monkeypatch.setattr("prefrl.asynchronous.OFFER_SHARE", float("inf"))
     drive = driver(store, gated=False)
     for step in (10, 20):
         drive(segments(step), step)
@@ -187,8 +189,27 @@ def test_a_run_without_room_says_so_and_goes_on(store, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=left.pop(0) if left[1:] else left[0]))
     monkeypatch.setattr("prefrl.room.time.sleep", lambda _: told.append(live.read(store.folder, "policy")["paused"]))
     driver(store, gated=False)(segments(10), 10)
-    assert [words[:27] for words in told] == ["the disk is almost full (0 "]
+    assert {words[:27] for words in told} == {"the disk is almost full (0 "}
     assert live.read(store.folder, "policy")["paused"] is None
+
+
+def test_a_disk_that_is_full_all_at_once_pauses_the_run_too(store, monkeypatch):
+    """A quota, or a file larger than what was left: nothing says so before."""
+    told, failures = [], iter([OSError(errno.ENOSPC, "No space left on device")] * 2)
+
+    def offered(*_):
+        if failure := next(failures, None):
+            raise failure
+
+    monkeypatch.setattr("prefrl.asynchronous.offer", offered)
+    monkeypatch.setattr("prefrl.asynchronous.time.sleep", lambda _: told.append(paused(store)))
+    driver(store, gated=False)(segments(10), 10)
+    assert told == ["the disk is full: make room, and the run goes on by itself"] * 2
+    assert paused(store) is None
+
+
+def paused(store):
+    return live.read(store.folder, "policy")["paused"]
 
 
 def test_a_run_goes_on_with_the_newest_reward_and_offers_at_once(store, tmp_path):

@@ -174,16 +174,20 @@ def test_a_pair_that_comes_up_again_is_nothing_new(store):
     assert store.counts().asked <= 2  # once with either side left
 
 
-def clipped(given):
+def clipped(run, given):
     """The same segments, with the clips that were made of their frames."""
-    return [replace(s, media=f"{s.step}-{i}.webm") for i, s in enumerate(given)]
+    (run / "clips").mkdir(exist_ok=True)
+    named = [replace(s, media=f"{s.step}-{i}.webm") for i, s in enumerate(given)]
+    for s in named:
+        (run / "clips" / s.media).touch()
+    return named
 
 
 def test_nobody_is_asked_about_the_same_two_clips_again(store):
     """Where frames are filmed now and then there are few; the strategy would go on and on about the best two."""
     asks = for_people(store, select=Disagreement(pool=100))
     for step in range(10):
-        candidates = Candidates(clipped(segments(10, count=4)), step)
+        candidates = Candidates(clipped(store.folder, segments(10, count=4)), step)
         ask_all(asks, candidates)
         answer(store, 1.0)
     names = store.media(id for query in store.queries() for id in (query.left, query.right))
@@ -192,7 +196,7 @@ def test_nobody_is_asked_about_the_same_two_clips_again(store):
 
 
 def test_nor_after_a_restart(store):
-    candidates = Candidates(clipped(segments(10, count=3)), 10)
+    candidates = Candidates(clipped(store.folder, segments(10, count=3)), 10)
     ask_all(for_people(store), candidates)
     answer(store, 1.0)
     assert ask_all(for_people(store), replace(candidates, step=20)) == 0
@@ -203,7 +207,7 @@ def test_strategies_see_no_truth(store):
         assert all(segment.truth is None for segment in segments)
         return Disagreement()(segments, returns, n, rng)
 
-    assert ask_all(for_people(store, select=select), now()) == USUAL
+    assert ask_all(for_people(store, select=select), now()) > 0
 
 
 def test_questions_do_not_depend_on_the_truth(tmp_path):
@@ -341,3 +345,33 @@ def test_a_clip_of_which_there_is_a_newer_segment_stays(store, filmed):
     assert filmed(frames(0)).media == name
     filmed(frames(2))
     assert name in clips(store)
+
+
+def test_what_cannot_be_shown_keeps_nobody_from_being_asked(store):
+    """Imported questions have no clips, and nobody will ever answer them here."""
+    left, right, *_ = store.record([replace(s, state=None) for s in now().segments])
+    imported = store.ask([Query(left.id, right.id, step=step) for step in range(2 * USUAL)])
+    ask_all(for_people(store), now())
+    assert len(store.unanswered()) == len(imported) + USUAL
+
+
+def test_a_segment_whose_clip_is_gone_is_not_asked_about(store):
+    gone = clipped(store.folder, now().segments)
+    for segment in gone:
+        (store.folder / "clips" / segment.media).unlink()
+    assert ask_all(for_people(store), Candidates(gone, 10)) == 0
+
+
+def test_nothing_is_looked_up_where_nothing_is_new(store, monkeypatch):
+    asks = for_people(store)
+    ask_all(asks, offered := now())
+    monkeypatch.delattr(Store, "unanswered")
+    assert not asks(offered)
+
+
+def test_clips_that_an_earlier_session_left_are_removed_in_their_turn(store):
+    clipped(store.folder, now().segments[:3])
+    films = Filmed(store.folder, store, 10, kept=2)
+    films(now().segments[0])
+    films(now().segments[1])
+    assert len(list((store.folder / "clips").iterdir())) <= 4

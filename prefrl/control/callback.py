@@ -10,7 +10,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from prefrl.control.replay import Replay, learn_nothing, pay_rollout
-from prefrl.control.rollout import Cutter, Pay
+from prefrl.control.rollout import Cutter, Learned, Pay
 from prefrl.control.vec_env import Recorder
 from prefrl.files import reading, unpack
 from prefrl.types import Segment
@@ -23,7 +23,8 @@ class PreferenceCallback(BaseCallback):
     """Pays every rollout the reward that stood when it began, then gives its segments to `turn`.
 
     The reward can only change in `turn`, so it is constant within a rollout. What `turn` gives is logged; if it gives
-    anything, a replay buffer is paid again. Raises ValueError for a replay buffer that is not SB3's `ReplayBuffer`.
+    anything, a replay buffer is paid again. Before there is a learned reward, an on-policy algorithm is not updated.
+    Raises ValueError for a replay buffer that is not SB3's `ReplayBuffer`.
     """
 
     def __init__(self, recorder: Recorder, pay: Pay, cutter: Cutter, turn: Turn) -> None:
@@ -59,7 +60,7 @@ class PreferenceCallback(BaseCallback):
             self.replay.pay(rollout, rewards)
         elif isinstance(self.model, OnPolicyAlgorithm):
             pay_rollout(self.model, rewards, self.locals["values"], self.locals["dones"])
-            if not rewards.any():
+            if isinstance(self.pay, Learned) and self.pay.nothing:
                 learn_nothing(self.model)
         metrics = self.turn(self.cutter(rollout, self.num_timesteps), self.num_timesteps)
         for name, value in metrics.items():

@@ -28,9 +28,24 @@ Pay = Callable[[Rollout], Array]
 """A rollout -> the reward of every step, (T, envs)."""
 
 
-def learned(ensemble: Ensemble) -> Pay:
+@dataclass(frozen=True)
+class Learned:
     """Pays what the ensemble predicts: 0 before its first version; then normalised, as `Ensemble` says."""
-    return lambda rollout: ensemble.pay(rollout.obs.swapaxes(0, 1), rollout.acts.swapaxes(0, 1)).swapaxes(0, 1)
+
+    ensemble: Ensemble
+
+    def __call__(self, rollout: Rollout) -> Array:
+        return self.ensemble.pay(rollout.obs.swapaxes(0, 1), rollout.acts.swapaxes(0, 1)).swapaxes(0, 1)
+
+    @property
+    def nothing(self) -> bool:
+        """There is no reward yet."""
+        return self.ensemble.version == 0
+
+
+def learned(ensemble: Ensemble) -> Learned:
+    """How a policy is paid by what `ensemble` has learned."""
+    return Learned(ensemble)
 
 
 def true(reward: TrueReward) -> Pay:
