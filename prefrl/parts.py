@@ -40,8 +40,11 @@ class Parts:
     net: MakeNet
 
     @classmethod
-    def of(cls, config: RunConfig, **objects: Any) -> "Parts":
-        """Resolves every name but those of the parts given in `objects`; raises ValueError in one line."""
+    def of(cls, config: RunConfig, facts: EnvFacts | None = None, **objects: Any) -> "Parts":
+        """Resolves every name but those of the parts given in `objects`; raises ValueError in one line.
+
+        `facts`: what was found out about the environment before; without them it is looked at.
+        """
         found: Mapping[str, Callable[[], Any]] = {
             "algo": lambda: algorithm(config.algo),
             "oracle": lambda: resolve(config.oracle, oracles, "oracle"),
@@ -60,7 +63,7 @@ class Parts:
                 raise ValueError(f"{name} {getattr(config, name)!r} cannot be called")
         if not isinstance(chosen["fit"], Fit):
             raise ValueError(f"fit must be a prefrl.Fit, got {chosen['fit']!r}")
-        facts = inspect(
+        facts = facts or inspect(
             config.env, segment_length=config.segment_length, allow_variable_horizon=config.allow_variable_horizon
         )
         parts = cls(config, facts, **chosen)

@@ -1,7 +1,6 @@
 """From a configuration to a finished run: composition only."""
 
 import json
-import pickle
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from prefrl import beside
 from prefrl.asynchronous import Asynchronous, asking, clear, learning
 from prefrl.control import policy
 from prefrl.control.callback import AtFirst, EverySteps, PreferenceCallback
@@ -21,14 +21,13 @@ from prefrl.control.rollout import Cutter, Pay, learned, true
 from prefrl.control.vec_env import Recorder
 from prefrl.evaluate import measure
 from prefrl.history import History
-from prefrl.loop import RECENT_STEPS, Baseline, Lockstep, Recent, Show, Turns, learner_of
+from prefrl.loop import RECENT_STEPS, Baseline, Lockstep, Recent, Turns, learner_of
 from prefrl.oracles import Human
 from prefrl.parts import Parts
-from prefrl.processes import Beside, to_stderr
+from prefrl.processes import Beside, check_imported, to_stderr
 from prefrl.reward.ensemble import Ensemble
 from prefrl.reward.true import TrueReward
 from prefrl.runs import RunConfig, RunFolder, free_folder, step_of
-from prefrl.store import Store
 from prefrl.tables import check_unused
 
 if TYPE_CHECKING:
@@ -58,8 +57,9 @@ def train(
     Raises ValueError in one line for what cannot work, before anything is written; control.vec_env's
     EnvFailure when an environment fails later: `resume` then goes on from the last checkpoint.
     """
+    check_imported()
     parts = Parts.of(config, **objects)
-    _check_processes(parts, objects)
+    beside.check(parts, objects)
     if config.store:
         check_unused(config.store)
     torch.set_num_threads(1)  # for nets this small a second thread costs more than it does
@@ -82,12 +82,13 @@ def resume(path: Path, *, progress: bool = False, page: "PageOptions | None" = N
     What was answered is in the store, whatever was killed. On the same machine a lockstep run ends as if it had not
     been cut off. Raises ValueError for what is no run, or is finished.
     """
+    check_imported()
     folder = RunFolder.open(path)
     if folder.summary is not None:
         raise ValueError(f"{path} is finished: see {path}/summary.json")
     folder.check_objects(objects)
     parts = Parts.of(folder.config, **objects)
-    _check_processes(parts, objects)
+    beside.check(parts, objects)
     torch.set_num_threads(1)
     recorder = parts.recorder(report=to_stderr if parts.asynchronous else None)
     model = parts.model(recorder)
@@ -117,41 +118,44 @@ class _Run:
 
     def __post_init__(self) -> None:
         config, facts = self.parts.config, self.parts.facts
-        self._opened = ExitStack()
-        self._opened.callback(self.recorder.close)
-        self.store = self._opened.enter_context(self.folder.open_store())
-        recent = Recent(max(RECENT_STEPS // facts.segment_length, 2))
-        turns = Turns(config.turns, config.total_timesteps)
-        self.driver, self.pay = self._driver(recent, turns)
-        self.model.set_logger(run_logger(self.folder.metrics, self.folder.path / "tb"))
-        self._opened.callback(self.model.logger.close)
-        self.cutter = Cutter(facts.segment_length, facts.horizon)
-        self.callback = PreferenceCallback(self.recorder, self.pay, self.cutter, self.driver)
+        with ExitStack() as opened:  # whatever goes wrong, or is interrupted, in here
+            opened.callback(self.recorder.close)
+            self.store = opened.enter_context(self.folder.open_store())
+            recent = Recent(max(RECENT_STEPS // facts.segment_length, 2))
+            turns = Turns(config.turns, config.total_timesteps)
+            self.driver, self.pay = self._driver(opened, recent, turns)
+            self.model.set_logger(run_logger(self.folder.metrics, self.folder.path / "tb"))
+            opened.callback(self.model.logger.close)
+            self.cutter = Cutter(facts.segment_length, facts.horizon)
+            self.callback = PreferenceCallback(self.recorder, self.pay, self.cutter, self.driver)
+            self._opened = opened.pop_all()
 
-    def _driver(self, recent: Recent, turns: Turns) -> tuple[Lockstep | Baseline | Asynchronous, Pay]:
+    def _driver(
+        self, opened: ExitStack, recent: Recent, turns: Turns
+    ) -> tuple[Lockstep | Baseline | Asynchronous, Pay]:
         if self.parts.config.reward == "true":
             reward = TrueReward()
             return Baseline(reward, recent, turns), true(reward)
         if self.parts.asynchronous:
             ensemble = self.parts.ensemble()
-            return self._asynchronous(ensemble, recent, turns), learned(ensemble)
+            return self._asynchronous(opened, ensemble, recent, turns), learned(ensemble)
         learner = learner_of(self.parts, self.store)
         return Lockstep(learner, self.parts.oracle, recent, turns), learned(learner.ensemble)
 
-    def _asynchronous(self, ensemble: Ensemble, recent: Recent, turns: Turns) -> Asynchronous:
+    def _asynchronous(self, opened: ExitStack, ensemble: Ensemble, recent: Recent, turns: Turns) -> Asynchronous:
         """The policy's side; the other processes begin here."""
         run, parts = self.folder.path, self.parts
         clear(run)
-        beside = self._opened.enter_context(Beside(run))
+        others = opened.enter_context(Beside(run))
         show = None
         if isinstance(parts.oracle, Human):
-            show = filmed(run, self.store, parts.facts.fps, recent)
+            show = beside.filmed(run, self.store, parts.facts.fps, recent)
             if not (run / "instructions.json").exists():  # whoever edited it keeps it
                 self.folder.write("instructions.json", json.dumps(parts.instructions(), indent=2) + "\n")
-            beside.start("page", *page_server(run, parts.oracle, self.page))
-        beside.start("asker", asking, run, self.objects)
-        beside.start("learner", learning, run, self.objects)
-        return Asynchronous(run, self.store, ensemble, recent, turns, not parts.people, beside.check, show)
+            others.start("page", *beside.page_server(run, parts.oracle, self.page))
+        others.start("asker", asking, run, parts.facts, self.objects)
+        others.start("learner", learning, run, parts.facts, self.objects)
+        return Asynchronous(run, self.store, ensemble, recent, turns, not parts.people, others.check, show)
 
     def begin(self) -> None:
         """Asks about the untrained policy before it learns anything."""
@@ -253,45 +257,6 @@ def watching(recorder: Recorder) -> Iterator[None]:
             yield
     else:
         yield
-
-
-def _check_processes(parts: Parts, objects: dict[str, Any]) -> None:
-    """Raises ValueError for what other processes would need and cannot have."""
-    for name, value in objects.items() if parts.asynchronous else ():
-        if not _can_be_given(value):
-            words = f"other processes cannot be given this {name}: define it at the top level of a module"
-            raise ValueError(f"{words}, or leave out --asynchronous")
-    if parts.people:
-        try:
-            import prefrl.people
-            import prefrl.web.serve  # noqa: F401
-        except ImportError as error:
-            raise ValueError(f'people need a page, and that {error.name}: pip install "prefrl[web]"') from error
-
-
-def _can_be_given(value: object) -> bool:
-    try:
-        pickled = pickle.dumps(value)
-    except Exception:  # whatever an object of the user's raises
-        return False
-    return b"__main__" not in pickled or hasattr(sys.modules["__main__"], "__file__")  # a notebook cannot be imported
-
-
-def filmed(run: Path, store: Store, fps: int, recent: Recent) -> Show:
-    """Makes clips of frames; needs PyAV."""
-    from prefrl.people import Filmed
-
-    kept = 2 * (recent.segments.maxlen or 0)  # those that were offered last may be recent no longer
-    return Filmed(run, store, fps, kept)
-
-
-def page_server(run: Path, people: Human, page: "PageOptions | None") -> tuple[Any, ...]:
-    """What serves the labelling page, with its arguments; needs FastAPI."""
-    from prefrl.web.options import PageOptions
-    from prefrl.web.serve import serve
-
-    page = page or PageOptions(open_browser=False)
-    return serve, run, replace(page, overlap=people.overlap, repeats=people.repeats)
 
 
 def _tracker() -> Any:

@@ -2,20 +2,24 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
-from prefrl import live
+from prefrl import beside, live
 from prefrl.control.guard import Watch
-from prefrl.runs import RunFolder
+from prefrl.parts import Parts
+from prefrl.runs import RunConfig, RunFolder
 from prefrl.train import resume, train, watching
 from tests.test_train import KEYS
 from tests.tiny_runs import rows, tiny
@@ -111,12 +115,55 @@ def test_what_a_notebook_defines_is_refused_where_other_processes_need_it(tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+SCRIPT = """
+from prefrl.train import train
+from tests.tiny_runs import tiny
+train(tiny(asynchronous=True))
+"""
+
+
+@pytest.mark.slow
+def test_a_script_that_the_other_processes_import_makes_one_run(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command, where = [sys.executable, "script.py"], os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, cwd=tmp_path, env=where, capture_output=True, text=True)
+    hint = 'put the call under `if __name__ == "__main__":`: the other processes of the run import this script'
+    assert ended.returncode == 1
+    assert f"\nRuntimeError: {hint}\n" in ended.stderr
+    died = r"RuntimeError: the (asker|learner) process died: exit status 1; if the lines above speak of __main__, "
+    assert re.match(f"{died}{re.escape(hint)} \\(3 times", ended.stderr.splitlines()[-1])
+    assert len([*(tmp_path / "runs").iterdir()]) == 1
+
+
+@pytest.mark.parametrize("failing", ["run_logger", "Asynchronous"])
+def test_a_run_that_cannot_begin_leaves_no_process(failing, tmp_path, monkeypatch):
+    """A notebook lives on."""
+    monkeypatch.setattr(sys.modules["prefrl.train"], failing, Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(asynchronous=True), tmp_path / "run")
+    assert multiprocessing.active_children() == []
+
+
+def test_what_mujoco_simulates_is_not_shown_where_nothing_draws_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("prefrl.control.camera.working_gl", lambda: None)
+    with pytest.raises(ValueError, match="MuJoCo cannot draw"):
+        train(RunConfig(env="prefrl/HalfCheetah-v0", oracle="human"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_renders_by_itself_needs_nothing_to_draw_with(monkeypatch):
+    monkeypatch.setattr("prefrl.control.camera.working_gl", lambda: None)
+    beside.check(Parts.of(tiny(oracle="human")), {})
+
+
 @pytest.mark.parametrize(
     ("package", "importers"), [("av", ["prefrl.people", "prefrl.media"]), ("uvicorn", ["prefrl.web.serve"])]
 )
 def test_people_need_packages_before_anything_is_written(package, importers, tmp_path, monkeypatch):
     for module in importers:
         monkeypatch.delitem(sys.modules, module, raising=False)
+        parent, _, name = module.rpartition(".")
+        monkeypatch.delattr(import_module(parent), name, raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=r'need .*: pip install "prefrl\[web\]"'):
         train(tiny(oracle="human"), tmp_path / "run")

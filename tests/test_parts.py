@@ -149,6 +149,11 @@ def test_settings_stay_as_they_were_given():
     assert parts.config.hyper == {"policy_kwargs": {"net_arch": [8]}}
 
 
+def test_an_environment_that_was_looked_at_is_not_made_again(parts, monkeypatch):
+    monkeypatch.setattr("prefrl.parts.inspect", lambda *_, **__: pytest.fail("it was looked at"))
+    assert Parts.of(parts.config, parts.facts).facts is parts.facts
+
+
 def test_settings_go_before_the_preset():
     parts = Parts.of(tiny(algo="sac", hyper=OFF_POLICY))
     assert parts.model(parts.recorder()).learning_starts == 50

@@ -41,7 +41,7 @@ def looker(envs: Sequence["Env"], length: int = 60, share: float = 0.02) -> Look
     bodies. At others that were made with render_mode "rgb_array": frames, as `Reel` says.
     """
     sim: Any = envs[0].unwrapped
-    if _has_model(sim):
+    if has_model(sim):
         return _mocap(envs) if sim.model.nmocap else _joints(envs)
     return Reel(envs, length, share) if envs[0].render_mode == "rgb_array" else None
 
@@ -138,7 +138,7 @@ class _Stage:
 
         with closing(make(env_id)) as env:
             sim: Any = env.unwrapped
-            if not _has_model(sim):
+            if not has_model(sim):
                 raise ValueError(f"{env_id} is no MuJoCo environment: there is nothing to draw its states with")
             self._mujoco = mujoco = import_module("mujoco")
             self._name, self._model, self._data = env_id, sim.model, mujoco.MjData(sim.model)
@@ -216,7 +216,8 @@ def _draws(library: str) -> bool:
     return False
 
 
-def _has_model(sim: Any) -> bool:
+def has_model(sim: Any) -> bool:
+    """It is MuJoCo that simulates an environment, which is given without wrappers."""
     mujoco = sys.modules.get("mujoco")  # without it there is no model
     return mujoco is not None and isinstance(getattr(sim, "model", None), mujoco.MjModel)
 

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.utils.env_checker import data_equivalence
 
+from prefrl.control.camera import has_model
 from prefrl.names import import_module, unknown
 from prefrl_envs import SEGMENT_SECONDS
 
@@ -63,6 +64,8 @@ class EnvFacts:
     """Steps that a labeller is shown per second."""
     renders: bool
     """There are frames to show."""
+    drawn: bool
+    """MuJoCo draws it later, from the states of its model."""
     instructions: dict[str, Any]
     """What labellers are told: `metadata["instructions"]`."""
 
@@ -99,7 +102,8 @@ def inspect(env_id: str, *, segment_length: int | None = None, allow_variable_ho
         assert isinstance(observations, Box)
         assert isinstance(actions, Box | Discrete)
         told = dict(env.metadata.get("instructions") or {})
-        return EnvFacts(env_id, observations, actions, horizon, probe.varies, length, fps, _renders(env), told)
+        drawn = has_model(env.unwrapped)
+        return EnvFacts(env_id, observations, actions, horizon, probe.varies, length, fps, _renders(env), drawn, told)
 
 
 def findings(env_id: str) -> list[Finding]:
