@@ -154,9 +154,8 @@ class Parts:
         return ensemble.to(policy.device(self.config.device))
 
     def instructions(self) -> dict[str, Any]:
-        """What labellers are told; the run's question in place of the environment's, if there is one."""
-        question = {"question": self.config.question} if self.config.question else {}
-        return self.facts.instructions | question
+        """What labellers are told: the environment's words, or the run's question without hints that might contradict."""
+        return {"question": self.config.question} if self.config.question else self.facts.instructions
 
     def spaces(self) -> dict[str, Any]:
         """What a reward must know of the environment: shapes, and how many discrete actions there are."""

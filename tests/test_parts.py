@@ -157,3 +157,11 @@ def test_an_environment_that_was_looked_at_is_not_made_again(parts, monkeypatch)
 def test_settings_go_before_the_preset():
     parts = Parts.of(tiny(algo="sac", hyper=OFF_POLICY))
     assert parts.model(parts.recorder()).learning_starts == 50
+
+
+def test_a_question_of_ones_own_comes_without_the_hints_of_the_task():
+    """Who is to run backwards is not told that forward is better."""
+    usual = Parts.of(RunConfig("prefrl/Reacher-v0"))
+    own = Parts.of(RunConfig("prefrl/Reacher-v0", question="Which arm points further up?"))
+    assert usual.instructions()["look_for"]
+    assert own.instructions() == {"question": "Which arm points further up?"}
