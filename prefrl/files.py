@@ -12,6 +12,11 @@ import numpy as np
 
 from prefrl.types import Array
 
+FOLDER = "clips"
+"""Where a run keeps what people are shown."""
+CLIP, TEXT = ".webm", ".json"
+"""How the names of files there end."""
+
 
 class Unreadable(ValueError):
     """A file that does not hold what it should."""

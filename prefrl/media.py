@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from prefrl.files import CLIP as CLIP
+from prefrl.files import FOLDER as FOLDER
+from prefrl.files import TEXT as TEXT
 from prefrl.files import Unreadable, sync, whole
 from prefrl.types import Array
 
@@ -15,11 +18,6 @@ try:
     import av
 except ImportError:
     raise ValueError('clips need PyAV: pip install "prefrl[web]"') from None
-
-FOLDER = "clips"
-"""Where a run keeps them."""
-CLIP, TEXT = ".webm", ".json"
-"""How the names of files end."""
 
 ENCODER = {
     "deadline": "realtime",

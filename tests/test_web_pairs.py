@@ -18,6 +18,7 @@ from prefrl.types import BROKEN, STALE, UNDONE, Label, Query, Segment
 from prefrl.web.board import GAP, chosen
 from prefrl.web.leases import LASTS
 from prefrl.web.options import PageOptions
+from prefrl.web.pairs import Pairs, showable
 from tests.web_pages import Clock, ask, browsing, new_run, until
 
 
@@ -360,6 +361,16 @@ def test_a_text_that_cannot_be_read_is_withdrawn_by_the_server_itself(run, store
         assert page.next() == [2]
         assert page.get("/api/admin").json()["labellers"] == []  # nobody is blamed
     assert labels(store) == [(1, None, "", BROKEN)]
+
+
+def test_what_a_run_keeps_is_what_a_page_shows(tmp_path):
+    pytest.importorskip("av")
+    from prefrl import media
+
+    for suffix in (media.CLIP, media.TEXT):
+        assert showable(media.keep(tmp_path / media.FOLDER, b"something", suffix))
+    assert not showable(media.keep(tmp_path / media.FOLDER, b"something", ".exe"))
+    assert Pairs(tmp_path).folder == tmp_path / media.FOLDER
 
 
 def test_a_reply_betrays_neither_reason_nor_step_nor_reward(run, store):

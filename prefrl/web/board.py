@@ -7,10 +7,10 @@ from hashlib import sha256
 from threading import RLock
 
 from prefrl.store import Store
-from prefrl.types import Label, Query
+from prefrl.types import REPEAT, Label, Query
 from prefrl.web.leases import Leases
 from prefrl.web.pairs import Media
-from prefrl.web.rows import REPEAT, Rows
+from prefrl.web.rows import Rows
 
 GAP = 10
 """Answers of a labeller before a pair comes again, so that he does not remember it."""

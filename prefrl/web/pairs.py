@@ -5,13 +5,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from prefrl import files
 from prefrl.files import Unreadable, read_json, reading
 from prefrl.types import Query
 
-CLIP = re.compile(r"[0-9a-f]{64}\.webm", re.ASCII)
-TEXT = re.compile(r"[0-9a-f]{64}\.json", re.ASCII)
-CLIPS = "clips"
-"""Folder of a run, and path on the server."""
+CLIP, TEXT = (re.compile("[0-9a-f]{64}" + re.escape(suffix), re.ASCII) for suffix in (files.CLIP, files.TEXT))
+"""Names that a page can show."""
 LONGEST = 1_000_000
 """Bytes of a text; nobody reads more."""
 Media = tuple[str | None, str | None]
@@ -26,7 +25,7 @@ class Pairs:
     """Makes pairs as the page gets them. They say nothing about why, or of which policy, it is asked."""
 
     def __init__(self, run: Path) -> None:
-        self.folder = Path(run) / CLIPS
+        self.folder = Path(run) / files.FOLDER
         self._read = lru_cache(1000)(self._read_text)
 
     def __call__(self, query: Query, media: Media) -> dict[str, Any]:
@@ -50,4 +49,4 @@ class Pairs:
 def _side(name: str | None, text: dict[str, str] | None) -> dict[str, str]:
     if text:
         return {"text": text["text"]}
-    return {"clip": f"/{CLIPS}/{name}"} if name and CLIP.fullmatch(name) else {}
+    return {"clip": f"/{files.FOLDER}/{name}"} if name and CLIP.fullmatch(name) else {}

@@ -5,11 +5,9 @@ from collections import Counter, defaultdict, deque
 from typing import NamedTuple
 
 from prefrl.store import Store
-from prefrl.types import BROKEN, STALE, UNDONE, Label, Query
+from prefrl.types import BROKEN, REPEAT, STALE, UNDONE, Label, Query
 from prefrl.web.pairs import Media, showable
 
-REPEAT = "repeat"
-"""`why` of a query that asks a labeller again, with the sides swapped."""
 PACE = 20
 """Answers over which a labeller's pace is measured."""
 
