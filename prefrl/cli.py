@@ -5,12 +5,12 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from prefrl.names import unknown
+from prefrl.names import resolve, unknown
 from prefrl.runs import RunConfig, RunFolder, free_folder, read_settings
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("label", _label, "Serve the labelling page of a run, running or not.")
     made.add_argument("run_folder", metavar="RUN", type=Path)
-    made.add_argument("--overlap", type=float, default=0.0, help="share of pairs that two labellers are asked about")
-    made.add_argument("--repeats", type=float, default=0.0, help="share of pairs that one is asked about twice")
+    made.add_argument("--overlap", type=float, help="share of pairs that two labellers are asked about")
+    made.add_argument("--repeats", type=float, help="share of pairs that one is asked about twice")
     _add_page(made)
 
     made = command("evaluate", _evaluate, "Play episodes with a run's policy, under the true reward.")
@@ -259,7 +259,20 @@ def _resume(given: argparse.Namespace) -> None:
 def _label(given: argparse.Namespace) -> None:
     from prefrl.web.serve import serve
 
-    serve(given.run_folder, replace(_page(given), overlap=given.overlap, repeats=given.repeats))
+    shares = {name: getattr(given, name) for name in ("overlap", "repeats")}
+    shares = _people(given.run_folder) | {name: share for name, share in shares.items() if share is not None}
+    serve(given.run_folder, replace(_page(given), **shares))
+
+
+def _people(run: Path) -> dict[str, float]:
+    """The shares that the run's own page has."""
+    from prefrl import oracles
+
+    oracle = RunFolder.open(run).config.oracle
+    with suppress(ValueError):  # a name of the user's that is not to be found here is none of the page's business
+        if isinstance(people := resolve(oracle, oracles, "oracle"), oracles.Human):
+            return {"overlap": people.overlap, "repeats": people.repeats}
+    return {}
 
 
 @contextmanager
