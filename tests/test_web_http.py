@@ -1,6 +1,8 @@
 """What a request gets: answers, clips, instructions, progress; and what is wrong with it in one line."""
 
 import json
+import os
+from email.utils import formatdate
 
 import pytest
 
@@ -178,6 +180,20 @@ def test_a_clip_is_sent_whole_in_parts_and_for_ever(run, page):
     assert whole.headers["cache-control"] == "private, max-age=31536000, immutable"
     part = page.get(f"/clips/{name}", headers={"range": "bytes=2-4"})
     assert (part.status_code, part.content) == (206, b"234")
+    for named in (whole.headers["etag"], '"another"'):
+        again = page.get(f"/clips/{name}", headers={"range": "bytes=2-4", "if-range": named})
+        assert again.status_code == (206 if named == whole.headers["etag"] else 200)
+
+
+def test_nothing_of_a_clip_tells_when_it_was_made(run, page):
+    name = clip(run, b"0123456789")
+    replies = []
+    for at in (1_000_000_000, 1_500_000_000):
+        os.utime(run / "clips" / name, (at, at))
+        guess = {"range": "bytes=0-", "if-range": formatdate(at, usegmt=True)}
+        replies += [page.get(f"/clips/{name}"), page.get(f"/clips/{name}", headers=guess)]
+    assert [reply.status_code for reply in replies] == [200] * 4
+    assert len({tuple(reply.headers.items()) for reply in replies}) == 1
 
 
 @pytest.mark.parametrize(

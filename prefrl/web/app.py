@@ -41,6 +41,8 @@ FRESH = 0.25
 """Seconds that what the page is told may lag behind the store."""
 SOON = 0.05
 """The same, for who would get fewer pairs than he asked for."""
+NEVER = "Thu, 01 Jan 1970 00:00:00 GMT"
+"""In place of when a clip was made, which tells the age of the policy."""
 PATIENCE = 10.0
 """Seconds for a label to reach the disk; after them the page tries again, and finds it kept or not."""
 FORGOTTEN = 10_000
@@ -230,7 +232,7 @@ def _files(app: FastAPI, page: Page) -> None:
         path = page.pairs.folder / name
         if not CLIP.fullmatch(name) or path.is_symlink() or not path.is_file():
             raise HTTPException(404, "there is no such clip")
-        keep = {"cache-control": "private, max-age=31536000, immutable"}
+        keep = {"cache-control": "private, max-age=31536000, immutable", "etag": f'"{name}"', "last-modified": NEVER}
         return FileResponse(path, media_type="video/webm", headers=keep)
 
     @app.get("/", include_in_schema=False)
