@@ -7,6 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from prefrl import live
+from prefrl.runs import RunFolder
 from prefrl.store import Store
 from tests.web_pages import ask, browsing, clip, new_run
 
@@ -311,6 +312,15 @@ def test_before_a_first_reward_nothing_is_learned(run, page, metrics):
     assert page.progress()["learned"] is None
 
 
+@pytest.mark.parametrize("metrics", [None, {}, {"reward/version": 0.0}])
+def test_a_learner_that_has_just_begun_still_learned_before(run, store, page, metrics):
+    store.publish(b"first", step=100, labels=3)
+    store.publish(b"second", step=200, labels=5)
+    if metrics is not None:
+        live.write(run, "learner", metrics=metrics)
+    assert page.progress()["learned"] == {"version": 2, "labels": 5, "accuracy": None, "seconds_ago": None}
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{", '{"metrics": {"reward/version": 1, "labels/learned": NaN}, "at": []}']
 )
@@ -337,12 +347,23 @@ def test_the_page_says_done_when_the_labels_are_there_and_goes_on_after_an_undo(
 
 
 def test_the_page_says_why_the_run_is_paused(run, page):
-    live.write(run, "policy", paused="environment 3 hangs \ud83d")
-    reply = page.get("/api/next?labeller=Ann").json()
-    assert (reply["state"], reply["message"]) == ("paused", "environment 3 hangs ?")
-    assert len(reply["pairs"]) == 3  # people may go on
-    live.write(run, "policy", paused=None)
+    with RunFolder(run).locked():
+        live.write(run, "policy", paused="environment 3 hangs \ud83d")
+        reply = page.get("/api/next?labeller=Ann").json()
+        assert (reply["state"], reply["message"]) == ("paused", "environment 3 hangs ?")
+        assert len(reply["pairs"]) == 3  # people may go on
+        live.write(run, "policy", paused=None)
+        assert page.progress()["state"] == "ready"
+
+
+def test_a_run_that_was_killed_while_it_was_paused_is_not_paused(run, page):
+    live.write(run, "policy", paused="environment 3 hangs")
     assert page.progress()["state"] == "ready"
+    with RunFolder(run).locked():
+        assert page.progress()["state"] == "paused"
+    assert page.progress()["state"] == "ready"
+    with RunFolder(run).locked():  # the page does not keep the lock
+        assert page.progress()["state"] == "paused"
 
 
 def test_the_page_says_when_the_disk_is_almost_full(page, monkeypatch):
@@ -350,6 +371,7 @@ def test_the_page_says_when_the_disk_is_almost_full(page, monkeypatch):
     found = page.progress()
     assert found["state"] == "paused"
     assert found["message"].startswith("the disk is almost full")
+    assert found["message"].endswith("make room, and the run goes on by itself")
 
 
 def test_the_interface_is_described_and_has_no_page_of_its_own(quiet):

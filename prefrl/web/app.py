@@ -211,7 +211,7 @@ def _looking(app: FastAPI, page: Page, tokens: Tokens | None) -> None:
     async def how_far(request: Request, labeller: name = None) -> Response:
         who = _who(request, labeller)
         await page.feed.within(FRESH)
-        return JSONResponse(progress.progress(page.run, page.board, who, page.wanted))
+        return JSONResponse(await asyncio.to_thread(progress.progress, page.run, page.board, who, page.wanted))
 
     @app.get("/api/instructions", responses=troubles(401, 403))
     async def instructions(request: Request) -> Response:

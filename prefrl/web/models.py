@@ -99,7 +99,8 @@ class Learned(BaseModel):
     version: int
     labels: int
     accuracy: float | None
-    seconds_ago: float
+    seconds_ago: float | None
+    """None: it is not known."""
 
 
 class Progress(BaseModel):

@@ -1,5 +1,6 @@
 """How far a run is, as its labellers may know it."""
 
+import fcntl
 import math
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from prefrl import live
 from prefrl.files import Unreadable, read_json
 from prefrl.room import shortage
+from prefrl.store import Store
 from prefrl.web.board import Board
 from prefrl.web.pairs import CLIP
 
@@ -16,8 +18,22 @@ QUESTION = "Which one is better?"
 
 def paused(run: Path) -> str | None:
     """Why the run does not go on."""
-    why = shortage(run) or _status(run, "policy").get("paused")
-    return _clean(why) if why else None
+    if full := shortage(run):
+        return full
+    why = _status(run, "policy").get("paused")
+    return _clean(why) if why and _at_work(run) else None
+
+
+def _at_work(run: Path) -> bool:
+    """Whether a process holds the run's lock: what one that was killed said last is not so any more."""
+    try:
+        with (run / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # and at once let go
+    except FileNotFoundError:
+        return False
+    except OSError:  # held; or a file system that cannot tell
+        return True
+    return False
 
 
 def state(run: Path, board: Board, labeller: str, wanted: int) -> dict[str, str | None]:
@@ -38,15 +54,15 @@ def progress(run: Path, board: Board, labeller: str, wanted: int) -> dict[str, A
     with board.lock:
         yours, pace = board.rows.labelled[labeller], board.rows.per_minute(labeller)
     figures = {"done": done(board), "wanted": wanted, "yours": yours, "per_minute": round(pace, 1)}
-    return {**figures, "learned": learned(run), **state(run, board, labeller, wanted)}
+    return {**figures, "learned": learned(run, board.store), **state(run, board, labeller, wanted)}
 
 
-def learned(run: Path) -> dict[str, Any] | None:
-    """What the learner says of its last fit: nothing of rewards, nothing of the policy."""
+def learned(run: Path, store: Store) -> dict[str, Any] | None:
+    """What the learner says of its last fit, or the store of an earlier one: nothing of rewards or the policy."""
     said = _status(run, "learner")
     metrics = said.get("metrics")
     if not isinstance(metrics, dict) or not (version := _number(metrics.get("reward/version"))):
-        return None
+        return _published(store)
     accuracy = _number(metrics.get("reward/prequential_accuracy"))
     at = _number(said.get("at")) or time.time()
     return {
@@ -55,6 +71,14 @@ def learned(run: Path) -> dict[str, Any] | None:
         "accuracy": accuracy,
         "seconds_ago": max(0.0, round(time.time() - at, 1)),
     }
+
+
+def _published(store: Store) -> dict[str, Any] | None:
+    """Of a learner that has just begun, or has gone."""
+    versions = store.versions()
+    if not versions:
+        return None
+    return {"version": versions[-1].id, "labels": versions[-1].labels, "accuracy": None, "seconds_ago": None}
 
 
 def instructions(run: Path) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Everybody can use the page: on a phone, with a screen reader, in the dark."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from typing import Any
 
 import pytest
 
 from prefrl import live
+from prefrl.runs import RunFolder
 from tests.browser.labelling import Site, press, shown
 
 Visit = Callable[..., Any]
@@ -101,8 +102,8 @@ STATES = [clips, texts, waiting, done, paused, offline, help, still, name, admin
 
 
 @pytest.fixture
-def instructed(site: Site) -> Site:
-    """With all that can be on the page."""
+def instructed(site: Site) -> Iterator[Site]:
+    """With all that can be on the page, of a run that goes on."""
     good = site.segment(site.clip(99))
     site.instruct(
         question="Which one runs forward faster?",
@@ -112,7 +113,8 @@ def instructed(site: Site) -> Site:
     )
     metrics = {"reward/version": 3.0, "reward/prequential_accuracy": 0.83, "labels/learned": 120}
     live.write(site.run, "learner", metrics=metrics)
-    return site
+    with RunFolder(site.run).locked():
+        yield site
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from prefrl import live
+from prefrl.runs import RunFolder
 from prefrl.web import tokens
 from tests.browser.labelling import Site, eventually, press, shown
 
@@ -38,13 +39,14 @@ def test_the_last_answer_is_thanked_for_and_can_be_undone(site: Site, visit: Vis
 
 def test_a_pause_of_the_run_is_said(site: Site, visit: Visit) -> None:
     site.ask_clips(2)
-    live.write(site.run, "policy", paused="the disk is full")
-    site.start()
-    page = visit()
-    page.get_by_text("Paused: the disk is full").wait_for()
-    live.write(site.run, "policy", paused=None)
-    shown(page)
-    page.get_by_text("Paused: the disk is full").wait_for(state="hidden")
+    with RunFolder(site.run).locked():
+        live.write(site.run, "policy", paused="the disk is full")
+        site.start()
+        page = visit()
+        page.get_by_text("Paused: the disk is full").wait_for()
+        live.write(site.run, "policy", paused=None)
+        shown(page)
+        page.get_by_text("Paused: the disk is full").wait_for(state="hidden")
 
 
 @pytest.mark.parametrize("damaged", [b"no clip at all", None], ids=["not a clip", "cut off on the disk"])

@@ -111,7 +111,8 @@ function draw({ done, wanted, yours, per_minute, learned }) {
 
 function lesson({ labels, accuracy, seconds_ago }) {
   const guess = accuracy === null ? "" : `; it predicted ${Math.round(100 * accuracy)} % of the new ones`;
-  return `The reward learned from ${count(labels, "answer")} ${ago(seconds_ago)}${guess}`;
+  const when = seconds_ago === null ? "" : ` ${ago(seconds_ago)}`;
+  return `The reward learned from ${count(labels, "answer")}${when}${guess}`;
 }
 
 function ago(seconds) {
