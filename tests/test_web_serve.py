@@ -1,10 +1,8 @@
 """The server as a process: address, port, links, log, end."""
 
-import os
 import signal
 import socket
 import time
-from multiprocessing import get_context
 
 import httpx
 import pytest
@@ -15,7 +13,7 @@ from prefrl.web.guard import LARGEST
 from prefrl.web.options import PageOptions
 from prefrl.web.serve import LOCK, serve
 from prefrl.web.tokens import FILE, invite, revoke
-from tests.web_pages import Process, ask, new_run, process, until
+from tests.web_pages import ask, new_run, process, until
 
 
 @pytest.fixture
@@ -108,7 +106,7 @@ def test_the_address_is_printed_and_kept(run, store):
     with process(run, port=0) as server:
         assert server.first == f"labelling page of run: {server.address}/\n"
         assert httpx.get(f"{server.address}/api/next?labeller=Ann").status_code == 200
-        assert (run / LOCK).read_text() == server.address
+        assert (run / LOCK).read_text() == f"{server.address} 127.0.0.1 open"
         until(lambda: live.read(run, "page"))
         assert live.read(run, "page")["address"] == server.address
         until(lambda: live.read(run, "page")["labellers"] == 1)
@@ -128,12 +126,12 @@ def test_a_second_server_says_where_the_first_is(run, store):
 
 def test_links_can_be_made_and_revoked_while_the_page_is_served(run, store, capsys):
     invite(run, "Ann")
-    with process(run, port=0) as server:
+    with process(run, host="0.0.0.0", port=0) as server:
         serve(run, PageOptions(open_browser=False, invite=("Bob",)))
         link = capsys.readouterr().out.strip().rpartition(": ")[2]
         assert link.startswith(f"{server.address}/?token=")
         with httpx.Client() as http:
-            http.get(link)
+            assert http.get(link).status_code == 303
             assert http.get(f"{server.address}/api/next").status_code == 200
             serve(run, PageOptions(open_browser=False, revoke=("Bob",)))
             assert http.get(f"{server.address}/api/next").status_code == 401
@@ -198,56 +196,42 @@ def test_a_browser_opens_only_where_there_is_a_screen_and_no_token_is_wanted(mon
     until(lambda: opened == ["http://localhost"])
 
 
-def twice(run, ready, go):
-    """Begins a page, ends it, and begins it again, as a driver does with one that died."""
-    options = PageOptions(open_browser=False, port=0, invite=("Ann",), revoke=("Bob",))
-    for _ in range(2):
-        child = get_context("spawn").Process(target=serve, args=(run, options))
-        child.start()
-        ready.put(None)
-        go.get()
-        child.kill()
-        child.join()
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (
+            {"host": "0.0.0.0", "invite": ("Ann", "Bob")},
+            "listens at 127.0.0.1, not at 0.0.0.0: end it, and `prefrl label",
+        ),
+        ({"host": "0.0.0.0"}, "--host 0.0.0.0 --invite NAME`"),
+        ({"host": "0.0.0.0", "open_to_all": True}, "--host 0.0.0.0 --open-to-all`"),
+        (
+            {"invite": ("Ann", "Bob")},
+            "lets in whoever reaches http://.*: end it, and `prefrl label .* --invite Ann Bob`",
+        ),
+        ({"revoke": ("Ann",)}, "lets in whoever reaches .* --revoke Ann`"),
+    ],
+)
+def test_links_that_a_running_page_could_do_nothing_with_are_refused(run, store, capsys, options, why):
+    with process(run, port=0), pytest.raises(ValueError, match=why):
+        serve(run, PageOptions(open_browser=False, **options))
+    assert capsys.readouterr().out == ""
+    assert not (run / FILE).exists()
 
 
-def test_a_page_that_is_begun_again_changes_neither_link_nor_port(run, store):
+def test_a_start_that_fails_changes_no_link_and_says_why_each_time(run, store, capsys):
+    invite(run, "Ann")
     invite(run, "Bob")
-    spawn = get_context("spawn")
-    ready, go = spawn.Queue(), spawn.Queue()
-    driver = spawn.Process(target=twice, args=(run, ready, go))
-    driver.start()
-    known, seen, addresses = [], [], []
-    for _ in range(2):
-        ready.get()
-        until(lambda: live.read(run, "page").get("pid") not in [None, *seen])
-        seen.append(live.read(run, "page")["pid"])
-        addresses.append(live.read(run, "page")["address"])
-        known.append((run / FILE).read_text())
-        go.put(None)
-    driver.join()
-    assert known[0] == known[1] and "Ann" in known[0]
-    assert addresses[0] == addresses[1]
-
-
-def parent(run):
-    """Starts a page in a process of its own, says so, and is killed."""
-    child = get_context("spawn").Process(target=serve, args=(run, PageOptions(open_browser=False, port=0)))
-    child.start()
-    until(lambda: live.read(run, "page"))
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_page_ends_when_the_process_that_started_it_dies(run, store):
-    starter = get_context("spawn").Process(target=parent, args=(run,))
-    starter.start()
-    starter.join()
-    with process(run, port=0) as server:  # the lock may be held until the old page has gone
-        for _ in range(100):
-            if server.address.startswith("http"):
-                break
-            server = Process(run, port=0)
-        assert httpx.get(f"{server.address}/").status_code == 200
-        server.end()
+    known = (run / FILE).read_text()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = PageOptions(open_browser=False, port=taken.getsockname()[1], invite=("Cid",), revoke=("Bob",))
+        for _ in range(2):
+            with pytest.raises(ValueError, match="cannot listen at"):
+                serve(run, options)
+    with pytest.raises(ValueError, match="Bbo has no invitation; invited are: Ann, Bob"):
+        serve(run, PageOptions(open_browser=False, port=0, invite=("Cid",), revoke=("Ann", "Bbo")))
+    assert (run / FILE).read_text() == known
+    assert capsys.readouterr().out == ""
 
 
 def test_no_torch_is_loaded_to_serve(run, store):

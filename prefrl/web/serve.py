@@ -5,6 +5,7 @@ import fcntl
 import gc
 import multiprocessing
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -13,26 +14,28 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
-from ipaddress import ip_address
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, NamedTuple
-from urllib.parse import urlsplit
 
 import uvicorn
 
 from prefrl import live
+from prefrl.files import Unreadable
 from prefrl.runs import RunFolder
 from prefrl.web import tokens
 from prefrl.web.app import create_app
 from prefrl.web.board import Board
-from prefrl.web.guard import EVERYWHERE
+from prefrl.web.listening import NotNow, address_of, bound, is_loopback, known_port, listening
+from prefrl.web.models import named
 from prefrl.web.options import PageOptions
 from prefrl.web.tokens import Tokens
 
 LOCK = ".page.lock"
-PORTS = range(8000, 8100)
+OPEN, CLOSED = "open", "closed"
+"""Who may come in: whoever reaches the address, or who is invited."""
 LOOK = 1.0
-"""Seconds between looks at how many are at work."""
+"""Seconds between looks at how many are at work, or at what is in the way."""
 KEEP_ALIVE = 75
 """Seconds that a browser's connection is kept: opening one costs a round trip."""
 
@@ -40,56 +43,99 @@ KEEP_ALIVE = 75
 def serve(run: Path, options: PageOptions | None = None) -> None:
     """Prints the address and the links of those who are invited; returns after SIGINT or SIGTERM.
 
-    In a process started by multiprocessing it stops too when its parent dies, so that the next run finds no old page.
-    Raises ValueError where a run has a page already (links for new labellers are printed all the same).
+    Where a run has a page already, invites and revokes there; raises ValueError where there is nothing to do.
+
+    A process begun by multiprocessing, as training begins it, waits for what is in its way instead, and returns when
+    its parent dies too: people who cannot label are no reason for a run to end.
     """
     options, folder = options or PageOptions(), RunFolder.open(Path(run))
+    parent, told = multiprocessing.parent_process(), ""
+    while True:
+        try:
+            return _serve(folder, options)
+        except NotNow as trouble:
+            if parent is None:
+                raise
+            if str(trouble) != told:
+                print(f"no labelling page yet, it is tried again: {trouble}", flush=True)
+                told = str(trouble)
+        if wait([parent.sentinel], LOOK):
+            return
+
+
+def check(run: Path | None, options: PageOptions) -> None:
+    """Raises ValueError in one line for what can be known before a page begins; `run` None: one that is new."""
+    _wants_tokens(run, options)
+    last = _last(run / LOCK) if run else Last()
+    own = options.port in known_port(last.address)  # an old page may still have it
+    bound(options.host, 0 if own else options.port or 0).close()
+
+
+def _serve(folder: RunFolder, options: PageOptions) -> None:
     run = folder.path
     with _lock(run) as (file, last):
-        again = last.driver != "" and last.driver == _driver()
-        links = {} if again else _changed_links(run, options)
         if file is None:
-            _print_links(last.address, links)
-            if links or options.revoke:
-                return
-            raise ValueError(f"the page of {run} is served already: {last.address}")
-        who = _who_may_come_in(run, options)
-        with folder.open_store() as store, _listening(options, last.address) as listening:
-            address = _address(options.host, listening.getsockname()[1])
-            _remember(file, Last(address, _driver()))
+            return _change_running(run, options, last)
+        again = last.driver != "" and last.driver == _driver()
+        who = Tokens(run) if _wants_tokens(run, options) else None
+        with listening(options.host, options.port, last.address) as bound_to, folder.open_store() as store:
             app = create_app(run, store, options, who)
+            links = {} if again else _changed_links(run, options)  # nothing can go wrong any more
+            address = address_of(options.host, bound_to.getsockname()[1])
+            _remember(file, Last(address, options.host, OPEN if who is None else CLOSED, _driver()))
             print(f"labelling page of {run.name}: {address}/", flush=True)
             _print_links(address, links)
             if options.open_browser and who is None and not again:
                 _open(address)
             with _telling(run, address, app.state.board):
-                _run(uvicorn.Server(_config(app)), listening)
+                _run(uvicorn.Server(_config(app)), bound_to)
 
 
-def _who_may_come_in(run: Path, options: PageOptions) -> Tokens | None:
-    """None: everybody who reaches the address."""
-    invited = Tokens(run)
-    if options.open_to_all or (_is_loopback(options.host) and not invited.path.exists()):
-        return None
-    if not invited.names():
-        raise ValueError(
+def _change_running(run: Path, options: PageOptions, last: "Last") -> None:
+    """Invites and revokes where a page is running that can do with it."""
+    changes = not _driver() and (options.invite or options.revoke)
+    if not _driver() and not is_loopback(options.host) and options.host != last.host:
+        words = f"the page of {run} listens at {last.host}, not at {options.host}"
+        raise ValueError(f"{words}: {_instead(run, options, last)}")
+    if changes and last.who != CLOSED:
+        words = f"the page of {run} lets in whoever reaches {last.address}"
+        raise ValueError(f"{words}: {_instead(run, options, last)}")
+    if not changes:
+        raise NotNow(f"the page of {run} is served already: {last.address}")
+    _print_links(last.address, _changed_links(run, options))
+
+
+def _instead(run: Path, options: PageOptions, last: "Last") -> str:
+    """What to do for a page as it is wished."""
+    words = ["prefrl", "resume" if last.driver else "label", str(run)]
+    words += ["--host", options.host] if options.host != PageOptions.host else []
+    words += ["--open-to-all"] if options.open_to_all else ["--invite", *(options.invite or ["NAME"])]
+    words += ["--revoke", *options.revoke] if options.revoke else []
+    return f"end {'the run' if last.driver else 'it'}, and `{shlex.join(words)}`"
+
+
+def _wants_tokens(run: Path | None, options: PageOptions) -> bool:
+    """Whether nobody comes in without an invitation; raises ValueError where nobody has one."""
+    coming, going = {named(name) for name in options.invite}, {named(name) for name in options.revoke}
+    kept = Tokens(run) if run else None
+    wanted = bool(coming) or (kept is not None and kept.path.exists())
+    if options.open_to_all or (is_loopback(options.host) and not wanted):
+        return False
+    if not coming | ((kept.names() if kept else set()) - going):
+        raise NotNow(
             f"nobody may come in at {options.host}: --invite NAME makes a link for a labeller, "
             "--open-to-all lets in whoever reaches the address"
         )
-    return invited
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return True
 
 
 class Last(NamedTuple):
     """What the last page of a run left, or the one that is running."""
 
     address: str = ""
+    host: str = ""
+    who: str = ""
+    """CLOSED: only those who are invited may come in."""
     driver: str = ""
     """The program that began it: if it begins the page again, links are those that it printed before."""
 
@@ -102,23 +148,33 @@ def _driver() -> str:
 
 
 def _changed_links(run: Path, options: PageOptions) -> dict[str, str]:
-    for name in options.revoke:
-        tokens.revoke(run, name)
-    return {name: tokens.invite(run, name) for name in options.invite}
+    revoke = {named(name) for name in options.revoke}
+    if _driver() and (unknown := revoke - Tokens(run).names()):
+        print(f"nothing to revoke: {', '.join(sorted(unknown))}", flush=True)  # the run goes on all the same
+        revoke -= unknown
+    try:
+        return tokens.change(run, options.invite, revoke)
+    except Unreadable as error:
+        raise NotNow(str(error)) from None
 
 
 @contextmanager
 def _lock(run: Path) -> Iterator[tuple[IO[str] | None, Last]]:
     """The locked file, None while a page is running; and what its writer said."""
     with (run / LOCK).open("a+") as file:
-        file.seek(0)
-        last = Last(*file.read(1000).split()[:2])
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield None, last
+            yield None, _last(run / LOCK)
         else:
-            yield file, last
+            yield file, _last(run / LOCK)
+
+
+def _last(file: Path) -> Last:
+    try:
+        return Last(*file.read_text(errors="replace")[:1000].split()[:4])
+    except FileNotFoundError:
+        return Last()
 
 
 def _remember(file: IO[str], last: Last) -> None:
@@ -150,50 +206,6 @@ def _telling(run: Path, address: str, board: Board) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def _listening(options: PageOptions, last: str) -> socket.socket:
-    """A socket at the port that was asked for; else at the last page's, so that browsers find it, or at a free one."""
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    known = [*_port(last), *(PORTS if options.port is None else ()), 0]
-    ports = [options.port] if options.port else known
-    for port in ports:
-        # without the protocol's number asyncio leaves Nagle's algorithm on, and every reply waits 40 ms
-        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((options.host, port))
-            listening.listen(1024)
-        except OSError as error:
-            listening.close()
-            if port == ports[-1]:
-                raise ValueError(f"cannot listen at {options.host}:{port}: {error.strerror}") from None
-        else:
-            return listening
-    raise AssertionError("the last port was tried")
-
-
-def _port(address: str) -> list[int]:
-    try:
-        port = urlsplit(address).port
-    except ValueError:
-        port = None
-    return [port] if port else []
-
-
-def _address(host: str, port: int) -> str:
-    name = _reachable(host) if host in EVERYWHERE else host
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-
-
-def _reachable(host: str) -> str:
-    """This machine's address towards others; a connected UDP socket sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])
 
 
 def _print_links(address: str, links: dict[str, str]) -> None:

@@ -5,7 +5,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -18,19 +18,31 @@ ADMIN = "admin"
 """The invitation that may see how everybody labels."""
 
 
-def invite(run: Path, name: str) -> str:
-    """A new token for this labeller, told once; the one he had stops working."""
-    name, token = named(name), secrets.token_urlsafe(32)
+def change(run: Path, invite: Iterable[str] = (), revoke: Iterable[str] = ()) -> dict[str, str]:
+    """New tokens of those who are invited, told once; the ones they had stop working, as of those who are revoked.
+
+    At once, on a running server too; all of it, or nothing where a name is wrong.
+    """
+    invited = {named(name): secrets.token_urlsafe(32) for name in invite}
+    revoked = {named(name) for name in revoke}
+    if not invited and not revoked:
+        return {}
     with _changing(Path(run)) as known:
-        known[name] = _hash(token)
+        if unknown := sorted(revoked - known.keys()):
+            raise ValueError(f"{unknown[0]} has no invitation; invited are: {', '.join(sorted(known)) or 'nobody'}")
+        for name in revoked:
+            del known[name]
+        known |= {name: _hash(token) for name, token in invited.items()}
+    return invited
+
+
+def invite(run: Path, name: str) -> str:
+    [token] = change(run, invite=[name]).values()
     return token
 
 
 def revoke(run: Path, name: str) -> None:
-    """At once, on a running server too."""
-    with _changing(Path(run)) as known:
-        if known.pop(named(name), None) is None:
-            raise ValueError(f"{named(name)} has no invitation; invited are: {', '.join(sorted(known)) or 'nobody'}")
+    change(run, revoke=[name])
 
 
 class Tokens:
