@@ -154,7 +154,7 @@ class Parts:
         return ensemble.to(policy.device(self.config.device))
 
     def instructions(self) -> dict[str, Any]:
-        """What labellers are told: the environment's words, or the run's question without hints that might contradict."""
+        """What labellers are told: the environment's words, or the run's own question without their hints."""
         return {"question": self.config.question} if self.config.question else self.facts.instructions
 
     def spaces(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 from sb3_contrib import TRPO
 from stable_baselines3 import A2C, PPO, SAC
 
+import prefrl
 from prefrl.oracles import Mistaken, Synthetic
 from prefrl.parts import Parts
 from prefrl.queries import Disagreement, PolicyAligned, Uniform
@@ -161,7 +162,7 @@ def test_settings_go_before_the_preset():
 
 def test_a_question_of_ones_own_comes_without_the_hints_of_the_task():
     """Who is to run backwards is not told that forward is better."""
-    usual = Parts.of(RunConfig("prefrl/Reacher-v0"))
-    own = Parts.of(RunConfig("prefrl/Reacher-v0", question="Which arm points further up?"))
+    usual = Parts.of(prefrl.RunConfig("prefrl/Reacher-v0"))
+    own = Parts.of(prefrl.RunConfig("prefrl/Reacher-v0", question="Which arm points further up?"))
     assert usual.instructions()["look_for"]
     assert own.instructions() == {"question": "Which arm points further up?"}
