@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from prefrl.web.options import PageOptions
 
 
-def check(parts: Parts, objects: Mapping[str, Any]) -> None:
-    """Raises ValueError for what other processes would need and cannot have."""
+def check(parts: Parts, objects: Mapping[str, Any], page: "PageOptions | None" = None, run: Path | None = None) -> None:
+    """Raises ValueError for what other processes would need and cannot have; `run` None: one that is new."""
     if parts.asynchronous:
         _check_given({**objects, "environment": parts.facts})
     if parts.people:
-        _check_shown(parts)
+        _check_people(parts, page, run)
 
 
 def _check_given(objects: Mapping[str, Any]) -> None:
@@ -40,14 +40,15 @@ def _can_be_given(value: object) -> bool:
     return b"__main__" not in pickled or hasattr(sys.modules["__main__"], "__file__")  # a notebook cannot be imported
 
 
-def _check_shown(parts: Parts) -> None:
+def _check_people(parts: Parts, page: "PageOptions | None", run: Path | None) -> None:
     try:
-        import prefrl.people
-        import prefrl.web.serve  # noqa: F401
+        import prefrl.people  # noqa: F401
+        from prefrl.web import serve
     except ImportError as error:
         raise ValueError(f'people need a page, and that {error.name}: pip install "prefrl[web]"') from error
     if parts.facts.drawn and camera.working_gl() is None:
         raise ValueError(camera.no_gl())
+    serve.check(run, _options(page))
 
 
 def filmed(run: Path, store: Store, fps: int, recent: Recent) -> Show:
@@ -60,8 +61,12 @@ def filmed(run: Path, store: Store, fps: int, recent: Recent) -> Show:
 
 def page_server(run: Path, people: Human, page: "PageOptions | None") -> tuple[Any, ...]:
     """What serves the labelling page, with its arguments; needs FastAPI."""
-    from prefrl.web.options import PageOptions
     from prefrl.web.serve import serve
 
-    page = page or PageOptions(open_browser=False)
-    return serve, run, replace(page, overlap=people.overlap, repeats=people.repeats)
+    return serve, run, replace(_options(page), overlap=people.overlap, repeats=people.repeats)
+
+
+def _options(page: "PageOptions | None") -> "PageOptions":
+    from prefrl.web.options import PageOptions
+
+    return page or PageOptions(open_browser=False)

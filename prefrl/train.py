@@ -59,7 +59,7 @@ def train(
     """
     check_imported()
     parts = Parts.of(config, **objects)
-    beside.check(parts, objects)
+    beside.check(parts, objects, page)
     if config.store:
         check_unused(config.store)
     torch.set_num_threads(1)  # for nets this small a second thread costs more than it does
@@ -88,7 +88,7 @@ def resume(path: Path, *, progress: bool = False, page: "PageOptions | None" = N
         raise ValueError(f"{path} is finished: see {path}/summary.json")
     folder.check_objects(objects)
     parts = Parts.of(folder.config, **objects)
-    beside.check(parts, objects)
+    beside.check(parts, objects, page, path)
     torch.set_num_threads(1)
     recorder = parts.recorder(report=to_stderr if parts.asynchronous else None)
     model = parts.model(recorder)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from prefrl.control.guard import Watch
 from prefrl.parts import Parts
 from prefrl.runs import RunConfig, RunFolder
 from prefrl.train import resume, train, watching
+from prefrl.web.options import PageOptions
 from tests.test_train import KEYS
 from tests.tiny_runs import rows, tiny
 from tests.waiting import soon
@@ -148,6 +150,14 @@ def test_what_mujoco_simulates_is_not_shown_where_nothing_draws_it(tmp_path, mon
     monkeypatch.setattr("prefrl.control.camera.working_gl", lambda: None)
     with pytest.raises(ValueError, match="MuJoCo cannot draw"):
         train(RunConfig(env="prefrl/HalfCheetah-v0", oracle="human"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_page_that_cannot_be_served_is_refused_before_anything_is_written(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        page = PageOptions(port=taken.getsockname()[1], open_browser=False)
+        with pytest.raises(ValueError, match="cannot listen at"):
+            train(tiny(oracle="human"), tmp_path / "run", page=page)
     assert not (tmp_path / "run").exists()
 
 
