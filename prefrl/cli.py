@@ -239,8 +239,6 @@ def _demo(given: argparse.Namespace) -> None:
 
 def _run(config: RunConfig, given: argparse.Namespace, **options: bool) -> None:
     out = given.out or free_folder(config)
-    if config.oracle.startswith("human"):
-        print(f"the policy trains for {config.total_timesteps:,} steps, whether or not anybody answers: Ctrl-C ends it")
     with _resumable(out):
         from prefrl.train import train
 
@@ -259,6 +257,8 @@ def _resume(given: argparse.Namespace) -> None:
 def _label(given: argparse.Namespace) -> None:
     from prefrl.web.serve import serve
 
+    if RunFolder.open(given.run_folder).summary is not None:
+        print(f"this run is finished: `prefrl fit {given.run_folder}` learns a reward from new answers")
     shares = {name: getattr(given, name) for name in ("overlap", "repeats")}
     shares = _people(given.run_folder) | {name: share for name, share in shares.items() if share is not None}
     serve(given.run_folder, replace(_page(given), **shares))
@@ -294,7 +294,8 @@ def _tell(folder: RunFolder) -> None:
     summary = folder.summary or {}
     curve = learning_curve([folder.path], folder.path / "curve.png")
     page = report([folder.path])
-    paid = f"from {summary['labels']} labels" if summary["reward"] == "learned" else "from the true reward"
+    few = "" if summary["labels"] >= folder.config.labels else f" (of {folder.config.labels} wanted)"
+    paid = f"from {summary['labels']} labels{few}" if summary["reward"] == "learned" else "from the true reward"
     correlation = "" if summary["pearson"] is None else f"; learned and true reward correlate {summary['pearson']:.2f}"
     print(
         f"{summary['env']} {paid}: true return {summary['eval_return_mean']:.0f} "
