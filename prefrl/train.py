@@ -152,6 +152,9 @@ class _Run:
             show = beside.filmed(run, self.store, parts.facts.fps, recent)
             if not (run / "instructions.json").exists():  # whoever edited it keeps it
                 self.folder.write("instructions.json", json.dumps(parts.instructions(), indent=2) + "\n")
+            to_stderr(
+                f"trains for {parts.config.total_timesteps:,} steps, answered or not, and serves the page until then"
+            )
             others.start("page", *beside.page_server(run, parts.oracle, self.page))
         others.start("asker", asking, run, parts.facts, self.objects)
         others.start("learner", learning, run, parts.facts, self.objects)
