@@ -7,10 +7,13 @@ or clips are made for people; `learning` fits the reward to whatever answers the
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -45,6 +48,9 @@ FIRST = 10
 """Answers of people before the first fit: from fewer, a reward is mostly what the nets began with."""
 AWAY = "the run's database cannot be reached: the run goes on by itself when it can"
 FULL = "the disk is full: make room, and the run goes on by itself"
+RIGHT = "reward/prequential_accuracy"
+FEW = 5
+"""Fits over which labellers are not told yet how well the reward predicts them: 0 % of one answer says nothing."""
 PAUSE = 0.05
 """Seconds between looks at what is new."""
 SLOW = 1.0
@@ -266,6 +272,7 @@ class Fitting:
     _told: int = -2
     _seconds: float = 0.0
     _metrics: dict[str, float] = field(default_factory=dict)
+    _right: deque[float] = field(default_factory=partial(deque[float], maxlen=20))
     _candidates: Candidates | None = None
     _blind: list[Segment] = field(default_factory=list)
 
@@ -287,10 +294,12 @@ class Fitting:
             found = self.learner.learn(self._blinded(candidates), candidates.step)
         if found:
             self._seconds, self._metrics = self._seconds + time.perf_counter() - began, found
+            self._right += [found[RIGHT]] if RIGHT in found else []
             self._keep()
         if found or asked != self._told:
             self._told = asked
-            live.write(self.run, "learner", step=asked, seconds=self._seconds, metrics=self._metrics)
+            right = mean(self._right) if len(self._right) >= FEW else None
+            live.write(self.run, "learner", step=asked, seconds=self._seconds, right=right, metrics=self._metrics)
         return bool(found)
 
     def _enough(self, asked: int) -> bool:

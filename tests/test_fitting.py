@@ -3,7 +3,7 @@
 import pytest
 
 from prefrl import live
-from prefrl.asynchronous import FIRST, Fitting
+from prefrl.asynchronous import FEW, FIRST, Fitting
 from prefrl.candidates import Candidates
 from prefrl.reward.fit import Fit
 from prefrl.store import Store
@@ -179,3 +179,14 @@ def test_an_answer_to_a_question_that_was_withdrawn_counts(store, fitting, asked
     answer(store, 1.0, queries=asked)
     fitting()(NOW)
     assert (asked[0].id, 1.0) in fits[-1] and len(fits[-1]) == 8
+
+
+def test_how_well_answers_are_predicted_is_told_when_some_were(store, fitting, asked):
+    fit, right = fitting(), []
+    live.write(store.folder, "asker", step=10)
+    for query in asked:
+        answer(store, 1.0, queries=[query])
+        fit(NOW)
+        right.append(told(store)["right"])
+    assert right[:FEW] == [None] * FEW  # nothing judged the first
+    assert all(0 <= share <= 1 for share in right[FEW:]) and right[FEW:]

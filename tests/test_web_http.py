@@ -285,9 +285,7 @@ def test_broken_instructions_are_no_mistake_of_the_server(run, page, content):
 
 
 def test_progress_tells_what_was_done_and_learned(run, store, page):
-    live.write(
-        run, "learner", metrics={"reward/version": 3.0, "reward/prequential_accuracy": 0.83, "labels/learned": 5}
-    )
+    live.write(run, "learner", right=0.83, metrics={"reward/version": 3.0, "labels/learned": 5})
     page.answer(1, 1, "Ann", seconds=4.0)
     page.answer(2, None, "Ann", seconds=2.0)
     page.answer(3, 0, "Bob")

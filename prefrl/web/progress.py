@@ -63,7 +63,7 @@ def learned(run: Path, store: Store) -> dict[str, Any] | None:
     metrics = said.get("metrics")
     if not isinstance(metrics, dict) or not (version := _number(metrics.get("reward/version"))):
         return _published(store)
-    accuracy = _number(metrics.get("reward/prequential_accuracy"))
+    accuracy = _number(said.get("right"))
     at = _number(said.get("at")) or time.time()
     return {
         "version": int(version),

@@ -111,8 +111,8 @@ def instructed(site: Site) -> Iterator[Site]:
         good={"text": "It runs on both feet.", "clip": site.file(good).name},
         bad={"text": "It slides on its back.", "clip": None},
     )
-    metrics = {"reward/version": 3.0, "reward/prequential_accuracy": 0.83, "labels/learned": 120}
-    live.write(site.run, "learner", metrics=metrics)
+    metrics = {"reward/version": 3.0, "labels/learned": 120}
+    live.write(site.run, "learner", right=0.83, metrics=metrics)
     with RunFolder(site.run).locked():
         yield site
 
