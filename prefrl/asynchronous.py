@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 AHEAD = 2
 """Turns that the policy may be ahead of its reward where an oracle answers: enough that neither waits for the other."""
-OFFER_SECONDS = 2.0
+OFFER_SECONDS = 5.0
 """Where people answer, what the policy just did is offered so often, however long a turn takes."""
 OFFER_SHARE = 0.02
 """Share of the policy's time that offers may take: those of large observations come less often."""
