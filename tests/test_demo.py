@@ -112,7 +112,7 @@ def test_the_demo_shows_a_pair_within_a_minute_learns_from_answers_and_ends_with
 
 
 def test_a_page_of_its_own_serves_what_is_still_open(tmp_path):
-    out, settings = tmp_path / "run", ["--labels", "40", "-n", "40000", "--eval-episodes", "1"]
+    out, settings = tmp_path / "run", ["--labels", "40", "-n", "400000", "--eval-episodes", "1"]
     train = ["train", "--env", "prefrl/Reacher-v0", "--oracle", "human", *settings, "--out", str(out), "--no-browser"]
     assert main([*train, "--port", "0"]) == 0
     with begun("label", str(out), "--no-browser", "--port", "0") as label:
