@@ -24,10 +24,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.benchmarks.measure import command, markdown
-from experiments.campaign import write_csv
 from prefrl import live
 from prefrl.control import policy
 from prefrl.parts import Parts
+from prefrl.reproduce.records import rounded, write_rows
 from prefrl.runs import RunFolder
 from prefrl.types import Array
 
@@ -170,7 +170,7 @@ def main() -> None:
         make(task, run, [*flags, "--seed", str(seed)])
     rows = [row(*found) for found in runs]
     RESULTS.mkdir(parents=True, exist_ok=True)
-    write_csv(rows, RESULTS / "runs.csv")
+    write_rows([{k: rounded(v) for k, v in found.items()} for found in rows], RESULTS / "runs.csv")
     plot(runs, RESULTS / "curves.png")
     cells = [[f"{value:.2f}" if isinstance(value, float) else str(value) for value in found.values()] for found in rows]
     page = f"# A labeller with a goal of its own\n\n{markdown(list(rows[0]), cells)}\n\nMade by `{command()}`.\n"

@@ -2,27 +2,22 @@
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import MISSING, Field, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from prefrl.flags import add_settings, config, positive
 from prefrl.names import resolve, unknown
-from prefrl.runs import RunConfig, RunFolder, free_folder, read_settings
+from prefrl.runs import RunConfig, RunFolder, free_folder
 
 if TYPE_CHECKING:
+    from prefrl.reproduce.engine import Engine
     from prefrl.web.options import PageOptions
-
-OTHER_NAMES = {
-    "env": ("--env-id",),
-    "total_timesteps": ("-n", "--n-timesteps"),
-    "hyper": ("-params", "--hyperparams"),
-    "n_envs": ("--num-envs",),
-}
-"""Names of our flags in SB3's zoo and in CleanRL."""
 
 DEMO: dict[str, Any] = {
     "env": "prefrl/HalfCheetah-v0",
@@ -91,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     made = command("train", _train, "Train a policy, and the reward it is paid, from preferences.")
     made.add_argument("--config", type=Path, help="settings as YAML, such as a run's config.yaml; flags go before it")
     made.add_argument("--out", type=Path, help="the run's new folder; made up under runs/ if not given")
-    _add_settings(made)
+    add_settings(made)
     _add_progress(made)
     made.add_argument("--track", action="store_true", help="also log to Weights & Biases: needs prefrl[track]")
     _add_page(made)
@@ -114,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("evaluate", _evaluate, "Play episodes with a run's policy, under the true reward.")
     made.add_argument("run_folder", metavar="RUN", type=Path)
-    made.add_argument("--episodes", type=_positive, default=20)
+    made.add_argument("--episodes", type=positive, default=20)
     made.add_argument("--best", action="store_true", help="the best checkpoint instead of the newest")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--json", action="store_true", help="print JSON")
@@ -127,6 +122,19 @@ def parser() -> argparse.ArgumentParser:
     made = command("report", _report, "One HTML file: learning curves and the health of the reward.")
     made.add_argument("run_folders", metavar="RUN", type=Path, nargs="+")
     made.add_argument("--out", type=Path, help="where to write; report.html of the first run if not given")
+
+    made = command(
+        "reproduce", _reproduce, "Make the runs of a claim of the paper, and the tables and figures they come to."
+    )
+    made.add_argument("claim", metavar="NAME", help="mujoco, ablations, ... of the folder experiments, or module:name")
+    made.add_argument("--seeds", type=positive, help="runs of each kind; as the claim says, if not given")
+    made.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="some of the claim's tasks only")
+    made.add_argument("--quick", action="store_true", help="20,000 steps, 1 seed: to see that everything works")
+    made.add_argument("--runs", type=Path, help="folder of the runs; runs/NAME if not given")
+    made.add_argument(
+        "--results", type=Path, help="folder of tables and figures; experiments/results/NAME if not given"
+    )
+    _add_engine(made)
 
     made = command("export", _export, "Write a run's labels for other programs.")
     made.add_argument("run_folder", metavar="RUN", type=Path)
@@ -170,67 +178,31 @@ def _page(given: argparse.Namespace) -> "PageOptions":
     )
 
 
-def _add_settings(command: argparse.ArgumentParser) -> None:
-    for setting in fields(RunConfig):
-        flags = (f"--{setting.name.replace('_', '-')}", *OTHER_NAMES.get(setting.name, ()))
-        options: dict[str, Any] = {"help": _help(setting), "default": argparse.SUPPRESS, "dest": setting.name}
-        if setting.type in (bool, "bool"):
-            options |= {"action": "store_true"}
-        elif setting.default_factory is dict:
-            options |= {"nargs": "+", "metavar": "NAME=VALUE"}
-        else:
-            options |= {"type": int if "int" in str(setting.type) else str, "metavar": setting.name.upper()}
-        command.add_argument(*flags, **options)
+def _add_engine(command: argparse.ArgumentParser) -> None:
+    made = command.add_argument_group("where runs are made")
+    made.add_argument("--engine", default="local", help="local: on this machine; ray: on a Ray cluster")
+    made.add_argument("--jobs", type=positive, help="runs at a time; as many as there are cores, if not given")
+    made.add_argument("--address", help="of a Ray cluster that is there; one is begun on this machine, if not given")
 
 
-def _help(setting: "Field[Any]") -> str:
-    default = "" if setting.default in (MISSING, None, False) else f" (default: {setting.default})"
-    return str(setting.metadata["help"]).replace("%", "%%") + default
+def _engine(given: argparse.Namespace) -> "Engine":
+    if given.engine == "local":
+        from prefrl.reproduce.local import Local
+
+        return Local(given.jobs or os.cpu_count() or 1)
+    if given.engine == "ray":
+        from prefrl.reproduce.cluster import OnRay
+
+        return OnRay(given.address, given.jobs)
+    raise unknown("engine", given.engine, ["local", "ray"])
 
 
 def _add_progress(command: argparse.ArgumentParser) -> None:
     command.add_argument("-P", "--progress", action="store_true", help="show a progress bar")
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
-
-
-def _config(given: argparse.Namespace) -> RunConfig:
-    flags = {s.name: getattr(given, s.name) for s in fields(RunConfig) if hasattr(given, s.name)}
-    if "hyper" in flags:
-        flags["hyper"] = dict(_assignment(text) for text in flags["hyper"])
-    base = read_settings(given.config) if given.config else {}
-    return RunConfig.of(base | flags)
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    """`name=value`, or `name:value` as in SB3's zoo."""
-    import yaml
-
-    name, sign, value = text.partition("=" if "=" in text else ":")
-    if not sign:
-        raise ValueError(f"cannot read {text!r}: write NAME=VALUE, such as learning_rate=0.001")
-    try:
-        read = yaml.safe_load(value)
-        return name, float(read) if isinstance(read, str) and _is_number(read) else read  # YAML: 3e-4 is a word
-    except yaml.YAMLError:
-        raise ValueError(f"cannot read {text!r}: write NAME=VALUE, such as learning_rate=0.001") from None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _train(given: argparse.Namespace) -> None:
-    _run(_config(given), given, track=given.track, progress=given.progress)
+    _run(config(given), given, track=given.track, progress=given.progress)
 
 
 def _demo(given: argparse.Namespace) -> None:
@@ -327,6 +299,23 @@ def _report(given: argparse.Namespace) -> None:
     from prefrl.report import report
 
     print(report(given.run_folders, given.out))
+
+
+def _reproduce(given: argparse.Namespace) -> int:
+    from prefrl.reproduce.reproduction import find_claim, reproduce
+
+    made = reproduce(
+        find_claim(given.claim),
+        engine=_engine(given),
+        seeds=given.seeds,
+        tasks=given.tasks,
+        quick=given.quick,
+        runs=given.runs,
+        results=given.results,
+    )
+    for name, trouble in made.troubles.items():
+        print(f"{name} failed: {trouble}", file=sys.stderr)
+    return FAILED if made.troubles else DONE
 
 
 def _export(given: argparse.Namespace) -> None:

@@ -97,7 +97,7 @@ class Beside:
         _errors(self._run, process.name).unlink(missing_ok=True)
         args = process.name, self._run, process.main, process.args
         process.running = SPAWN.Process(target=_main, args=args, name=process.name, daemon=True)
-        with _without_ctrl_c():
+        with without_ctrl_c():
             process.running.start()
 
     def _watch(self) -> None:
@@ -148,7 +148,7 @@ def _signal(number: int) -> str:
 
 
 @contextmanager
-def _without_ctrl_c() -> Iterator[None]:
+def without_ctrl_c() -> Iterator[None]:
     """Ctrl-C reaches a whole group of processes: those begun here never see it, the one that begins them ends them."""
     ensure_running()  # where it is not, `start` begins it, and that would let SIGINT through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -163,7 +163,7 @@ def _errors(run: Path, name: str) -> Path:
 
 
 def _main(name: str, run: Path, main: Callable[..., None], args: tuple[Any, ...]) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     while True:
         try:
             main(*args)
@@ -177,7 +177,8 @@ def _main(name: str, run: Path, main: Callable[..., None], args: tuple[Any, ...]
             wait_for_room(run)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Waits, in a thread of a process, until the one that began it has ended, and ends this one."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

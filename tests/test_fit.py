@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.ablations import rating, squared_error
 from prefrl.reward.diagnostics import pearson
 from prefrl.reward.ensemble import Ensemble, stack
 from prefrl.reward.fit import Fit, bootstrap
@@ -224,6 +225,20 @@ def described():
     train = [np.average(loss, weights=drawn) for loss, drawn in zip(losses, draws, strict=True)]
     held_out = [loss[drawn == 0].mean() for loss, drawn in zip(losses, draws, strict=True)]
     return told, np.array(train), np.array(held_out)
+
+
+def test_another_loss_is_descended_and_reported_instead():
+    """Fitting returns: what is said of the left segment alone is its mean reward, as the ablation has it."""
+    asked = comparisons(60)
+    rated = [Comparison(c.left, c.right, rating(c.left, c.right), c.query) for c in asked]
+    ensemble = make(members=2)
+    metrics = fitted(ensemble, rated, passes=300, lr=0.01, loss=squared_error, l2=0.0, l2_bounds=(0.0, 0.0))
+    returns = ensemble.returns([c.left for c in asked])
+    truth = np.array([c.left.truth.mean() for c in asked])
+    drawn = bootstrap([c.query for c in asked], members=2, seed=0)
+    errors = ((returns - truth) ** 2 * drawn).sum(1) / drawn.sum(1)
+    assert metrics["reward/train_loss"] == pytest.approx(errors.mean(), rel=1e-3)
+    assert errors.mean() < 0.1 * truth.var()
 
 
 def test_the_training_loss_is_that_of_the_draws(described):

@@ -246,7 +246,7 @@ def test_who_was_interrupted_while_it_began_another_can_end_it(tmp_path, reports
         yield
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(processes, "_without_ctrl_c", interrupted)
+    monkeypatch.setattr(processes, "without_ctrl_c", interrupted)
     beside = Beside(tmp_path, reports.append)
     with pytest.raises(KeyboardInterrupt):
         beside.start("learner", lives, tmp_path)

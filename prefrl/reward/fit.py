@@ -10,13 +10,13 @@ from torch import Tensor
 
 from prefrl.reward import diagnostics
 from prefrl.reward.ensemble import Ensemble, stack
-from prefrl.reward.loss import bradley_terry, preference
+from prefrl.reward.loss import Loss, bradley_terry, preference
 from prefrl.types import Array, Comparison
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Adam on the Bradley-Terry loss, each net on its own bootstrap of the comparisons (section 2.2.3)."""
+    """Adam on a loss of comparisons, each net on its own bootstrap of them (section 2.2.3)."""
 
     first_passes: int = 20
     """Passes over the labels of the untrained policy, before training begins."""
@@ -32,6 +32,7 @@ class Fit:
     l2_bounds: tuple[float, float] = (1e-6, 1e-1)
     seed: int = 0
     """Decides which comparisons a member draws, once and for all."""
+    loss: Loss = bradley_terry
 
     def __post_init__(self) -> None:
         for name in ("first_passes", "passes", "batch", "lr"):
@@ -58,9 +59,11 @@ class Fit:
         for _ in range(passes):
             for batches in _epoch(draws, self.batch, rng):
                 optimizer.zero_grad()
-                _backward(ensemble, data, draws, batches)
+                _backward(ensemble, data, draws, batches, self.loss)
                 optimizer.step()
-        metrics, ratios = _losses(data.preferences(ensemble, self.batch), data.mu.cpu().numpy(), draws)
+        left, right = data.predicted(ensemble, self.batch)
+        metrics, ratios = _losses(self.loss(left, right, data.mu).cpu().numpy(), draws)
+        metrics |= _held_out(preference(left, right).cpu().numpy(), data.mu.cpu().numpy(), draws)
         updates = passes * -(-int((draws > 0).sum(1).max()) // self.batch)
         self._adapt_l2(optimizer, ratios, updates)
         return metrics | {"reward/l2": float(np.mean([group["weight_decay"] for group in optimizer.param_groups]))}
@@ -90,12 +93,13 @@ class _Data:
         return left, right
 
     @torch.no_grad()
-    def preferences(self, ensemble: Ensemble, batch: int) -> Array:
-        """Every member's predicted chance that left is better: (members, comparisons)."""
+    def predicted(self, ensemble: Ensemble, batch: int) -> tuple[Tensor, Tensor]:
+        """Every member's predicted returns of both sides: (members, comparisons), (members, comparisons)."""
         ensemble.eval()
         batches = torch.arange(len(self.mu)).split(batch)
-        p = [torch.cat([preference(*self.returns(member, rows)) for rows in batches]) for member in ensemble.members]
-        return torch.stack(p).cpu().numpy()
+        sides = [[self.returns(member, rows) for rows in batches] for member in ensemble.members]
+        left, right = ([torch.cat([pair[side] for pair in pairs]) for pairs in sides] for side in (0, 1))
+        return torch.stack(left), torch.stack(right)
 
 
 @cache
@@ -119,7 +123,7 @@ def _epoch(draws: Array, batch: int, rng: np.random.Generator) -> list[list[Arra
     return [[r[start : start + batch] for r in rows] for start in range(0, longest, batch)]
 
 
-def _backward(ensemble: Ensemble, data: _Data, draws: Array, batches: Sequence[Array]) -> None:
+def _backward(ensemble: Ensemble, data: _Data, draws: Array, batches: Sequence[Array], loss: Loss) -> None:
     """Gradients of the losses' sum over the members, so that no member's step depends on how many there are.
 
     One member after the other: its activations are still in cache when they are needed again.
@@ -127,24 +131,31 @@ def _backward(ensemble: Ensemble, data: _Data, draws: Array, batches: Sequence[A
     for member, drawn, rows in zip(ensemble.members, draws, batches, strict=True):
         if len(rows):
             which = torch.from_numpy(rows)
-            loss = bradley_terry(*data.returns(member, which), data.mu[which])
-            (torch.from_numpy(drawn[rows]).to(loss.device) * loss).mean().backward()
+            each = loss(*data.returns(member, which), data.mu[which])
+            (torch.from_numpy(drawn[rows]).to(each.device) * each).mean().backward()
 
 
-def _losses(p: Array, mu: Array, draws: Array) -> tuple[dict[str, float], list[float]]:
-    """Training and validation loss after a fit, and each member's ratio of the two (1.3 where it has no data)."""
-    loss = -(mu * np.log(p) + (1 - mu) * np.log(1 - p))
+def _losses(loss: Array, draws: Array) -> tuple[dict[str, float], list[float]]:
+    """Training and validation loss after a fit, and each member's ratio of the two (1.3 where it has no data).
+
+    `loss`: of every member on every comparison, (members, comparisons).
+    """
     train = (loss * draws).sum(1) / draws.sum(1).clip(min=1)
     held_out = draws == 0
     validation = (loss * held_out).sum(1) / held_out.sum(1).clip(min=1)
     usable = held_out.any(1) & (draws > 0).any(1)
     ratios = np.where(usable, validation / train.clip(min=1e-9), 1.3).tolist()
-    judges = held_out.sum(0)  # members that have not seen the comparison
-    judged = judges > 0
-    out_of_bag = (p * held_out).sum(0)[judged] / judges[judged]
     metrics = {
         "reward/train_loss": float(train.mean()),
         "reward/validation_loss": float(validation[usable].mean() if usable.any() else np.nan),
         "reward/loss_ratio": float(np.mean(ratios)),
     }
-    return metrics | diagnostics.calibration(out_of_bag, mu[judged]), ratios
+    return metrics, ratios
+
+
+def _held_out(p: Array, mu: Array, draws: Array) -> dict[str, float]:
+    """How sure, and how right, members are of comparisons that they have not seen; `p` (members, comparisons)."""
+    held_out = draws == 0
+    judges = held_out.sum(0)
+    judged = judges > 0
+    return diagnostics.calibration((p * held_out).sum(0)[judged] / judges[judged], mu[judged])

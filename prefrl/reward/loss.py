@@ -1,5 +1,7 @@
 """The loss of a comparison: cross-entropy of a Bradley-Terry model whose labeller sometimes answers at random."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -16,3 +18,7 @@ def bradley_terry(left: Tensor, right: Tensor, mu: Tensor, lapse: float = LAPSE)
     """Cross-entropy of each comparison, in nats; `mu` is the chance that left is better; shapes broadcast."""
     p = preference(left, right, lapse)
     return -(mu * torch.log(p) + (1 - mu) * torch.log(1 - p))
+
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(predicted returns of left, of right, mu) -> the loss of each comparison; shapes broadcast."""

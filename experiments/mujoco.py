@@ -1,0 +1,69 @@
+"""Preferences teach what the true reward teaches: the paper's eight simulated tasks (Christiano et al. 2017, figure 2).
+
+prefrl reproduce mujoco
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from prefrl.reproduce.claim import Claim, Run, Verdict
+from prefrl.reproduce.records import Record
+from prefrl.reproduce.statistics import interval, shares
+from prefrl.reproduce.tables import bounded, percent
+from prefrl.runs import RunConfig
+
+STEPS = {
+    "HalfCheetah": 1_000_000,
+    "Hopper": 1_000_000,
+    "Walker2d": 1_000_000,
+    "Swimmer": 1_000_000,
+    "Ant": 1_000_000,
+    "Reacher": 500_000,
+    "InvertedDoublePendulum": 500_000,
+    "InvertedPendulum": 200_000,
+}
+"""Environment steps that a task needs: after fewer the pendulums stand, and an arm reaches its target."""
+LABELS = (350, 700, 1400)
+TRUE = "true reward"
+
+
+def run(task: str, paid: int | str, condition: str = "", **settings: Any) -> Run:
+    """A task paid by so many labels, or by its own reward; `settings` differ from what the command line does."""
+    pay: dict[str, Any] = {"reward": "true"} if paid == TRUE else {"labels": paid}
+    usual = {"env": f"prefrl/{task}-v0", "total_timesteps": STEPS[task]}
+    return Run(task, condition or (TRUE if paid == TRUE else f"{paid} labels"), RunConfig(**usual | pay | settings))
+
+
+def verdicts(records: Sequence[Record]) -> list[Verdict]:
+    return [as_good(records, 700, 0.90), as_good(records, 1400, 1.00), every_task(records, 700, 0.70)]
+
+
+def as_good(records: Sequence[Record], labels: int, target: float) -> Verdict:
+    """The interquartile mean, over tasks and seeds, of the share of the baseline."""
+    found = shares(records, f"{labels} labels", TRUE)
+    claim = f"{labels} labels over true reward, interquartile mean over the tasks"
+    if not found:
+        return Verdict(claim, f"at least {target:.0%}", "no runs yet", None)
+    iqm = interval(list(found.values()))
+    said = f"{bounded(iqm, percent)}, {len(found)} tasks"
+    return Verdict(claim, f"at least {target:.0%}", said, iqm.value >= target if len(found) == len(STEPS) else None)
+
+
+def every_task(records: Sequence[Record], labels: int, target: float) -> Verdict:
+    means = {task: float(np.mean(found)) for task, found in shares(records, f"{labels} labels", TRUE).items()}
+    claim = f"each task at {labels} labels"
+    if not means:
+        return Verdict(claim, f"at least {target:.0%}", "no runs yet", None)
+    said = ", ".join(f"{task} {mean:.0%}" for task, mean in means.items())
+    return Verdict(claim, f"at least {target:.0%}", said, min(means.values()) >= target if len(means) == 8 else None)
+
+
+CLAIM = Claim(
+    name="mujoco",
+    about="700 labels teach about what the true reward teaches, 1400 slightly more",
+    runs=tuple(run(task, paid) for task in STEPS for paid in (TRUE, *LABELS)),
+    baseline=TRUE,
+    verdicts=verdicts,
+)

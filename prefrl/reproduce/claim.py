@@ -1,0 +1,97 @@
+"""A claim of the paper as a value: the runs that show it, and what they must come to."""
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from prefrl.reproduce.records import Record
+from prefrl.runs import RunConfig
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a claim."""
+
+    task: str
+    condition: str
+    """What the runs of one curve share, in words: "700 labels"."""
+    config: RunConfig
+
+    def with_seed(self, seed: int) -> "Run":
+        return replace(self, config=replace(self.config, seed=seed))
+
+    @property
+    def name(self) -> str:
+        """Of its folder; unique in a claim."""
+        return re.sub(r"[^\w.=-]+", "_", f"{self.task}-{self.condition}-{self.config.seed}")
+
+    @property
+    def command(self) -> str:
+        """`prefrl train` with the flags that make this run."""
+        return shlex.join(["prefrl", "train", *_flags(self.config)])
+
+
+def _flags(config: RunConfig) -> list[str]:
+    flags: list[str] = []
+    for setting in fields(config):
+        value = getattr(config, setting.name)
+        flag = f"--{setting.name.replace('_', '-')}"
+        if setting.name == "hyper":
+            flags += [flag, *(f"{name}={entry}" for name, entry in value.items())] if value else []
+        elif value is True:
+            flags.append(flag)
+        elif value != setting.default or setting.name == "seed":
+            flags += [flag, str(value)]
+    return flags
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether records reach what a claim says; `reached` is None while there are too few to tell."""
+
+    claim: str
+    target: str
+    found: str
+    reached: bool | None
+
+
+Measure = Callable[[Path], Mapping[str, float | str]]
+"""The folder of a finished run -> further columns of its row."""
+
+
+def _no_verdicts(records: Sequence[Record]) -> list[Verdict]:
+    return []
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Runs, and what they are to show. Functions get all records that there are, of every seed."""
+
+    name: str
+    about: str
+    """One sentence, the headline of its page."""
+    runs: tuple[Run, ...]
+    """Of seed 0."""
+    baseline: str = "true reward"
+    """The condition whose return is 100 %."""
+    seeds: int = 3
+    verdicts: Callable[[Sequence[Record]], list[Verdict]] = _no_verdicts
+    measure: Measure | None = None
+    finish: Callable[[Sequence[Record], Path, Path], None] | None = None
+    """Called at the end with the records, the folder of the runs and that of the results: to make a clip, say."""
+
+    def __post_init__(self) -> None:
+        names = [run.name for run in self.runs]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"claim {self.name}: two runs are called {min(twice)}: give them different conditions")
+
+
+QUICK_STEPS, QUICK_LABELS = 20_000, 30
+
+
+def shortened(run: Run) -> Run:
+    """The same in a few seconds: proves that it runs, and nothing else."""
+    config = replace(run.config, total_timesteps=QUICK_STEPS, labels=QUICK_LABELS, turns=10, eval_episodes=1)
+    return replace(run, config=config)
