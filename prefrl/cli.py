@@ -29,6 +29,11 @@ DEMO: dict[str, Any] = {
 }
 """An hour of labelling: the policy takes some 7,000 steps a second meanwhile."""
 
+SEARCH = (
+    "what varies: learning_rate=1e-4..1e-2:log gamma=0.98,0.99 fit.lr=1e-4..1e-2:log members=1..5; "
+    "what suits the algorithm, if not given"
+)
+
 DONE, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -136,6 +141,17 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_engine(made)
 
+    made = command("tune", _tune, "Search for settings: trials that Optuna proposes, judged by the true return.")
+    made.add_argument("--config", type=Path, help="settings as YAML, around which to search; flags go before it")
+    made.add_argument("--search", nargs="+", default=[], metavar="NAME=VALUES", help=SEARCH)
+    made.add_argument("--trials", type=positive, default=20, help="those of earlier calls on the folder included")
+    made.add_argument("--seeds", type=positive, default=1, help="runs of a trial, whose mean is its value")
+    made.add_argument(
+        "--out", type=Path, help="the search's folder, gone on with if it is there"
+    )
+    add_settings(made)
+    _add_engine(made)
+
     made = command("export", _export, "Write a run's labels for other programs.")
     made.add_argument("run_folder", metavar="RUN", type=Path)
     made.add_argument("file", metavar="FILE", type=Path)
@@ -189,12 +205,16 @@ def _engine(given: argparse.Namespace) -> "Engine":
     if given.engine == "local":
         from prefrl.reproduce.local import Local
 
-        return Local(given.jobs or os.cpu_count() or 1)
+        return Local(_jobs(given))
     if given.engine == "ray":
         from prefrl.reproduce.cluster import OnRay
 
         return OnRay(given.address, given.jobs)
     raise unknown("engine", given.engine, ["local", "ray"])
+
+
+def _jobs(given: argparse.Namespace) -> int:
+    return given.jobs or os.cpu_count() or 1
 
 
 def _add_progress(command: argparse.ArgumentParser) -> None:
@@ -316,6 +336,15 @@ def _reproduce(given: argparse.Namespace) -> int:
     for name, trouble in made.troubles.items():
         print(f"{name} failed: {trouble}", file=sys.stderr)
     return FAILED if made.troubles else DONE
+
+
+def _tune(given: argparse.Namespace) -> None:
+    from prefrl.processes import to_stderr
+    from prefrl.tune import tune, usual_folder
+
+    base, jobs = config(given), _jobs(given)
+    out = given.out or usual_folder(base)
+    print(tune(base, given.search, out, _engine(given), given.trials, given.seeds, jobs, to_stderr))
 
 
 def _export(given: argparse.Namespace) -> None:

@@ -74,6 +74,11 @@ class RunConfig:
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 
+    @property
+    def task(self) -> str:
+        """Short name of the environment: `Hopper`."""
+        return self.env.replace(":", "/").rsplit("/", 1)[-1].removesuffix("-v0")
+
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "RunConfig":
         """From plain values; an unknown key, or one of the wrong type, raises ValueError in one line."""
@@ -251,10 +256,9 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 def free_folder(config: RunConfig, parent: Path = Path("runs")) -> Path:
     """`runs/HalfCheetah-ppo-700-seed0`, or the first of its name with a number that is free."""
-    task = config.env.replace(":", "/").rsplit("/", 1)[-1].removesuffix("-v0")
     paid = "true" if config.reward == "true" else config.labels
     algo = config.algo.rsplit(":", 1)[-1].rsplit(".", 1)[-1]
-    first = parent / f"{task}-{algo}-{paid}-seed{config.seed}"
+    first = parent / f"{config.task}-{algo}-{paid}-seed{config.seed}"
     numbered = (first.with_name(f"{first.name}-{i}") for i in range(2, 10_000))
     return next(path for path in (first, *numbered) if not path.exists())
 
