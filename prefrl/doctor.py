@@ -11,6 +11,8 @@ EXTRAS = {
     "web": ("the labelling page", ("av", "fastapi", "uvicorn")),
     "postgres": ("--store postgresql://...", ("psycopg",)),
     "parquet": ("prefrl export --format parquet", ("pyarrow",)),
+    "ray": ("prefrl reproduce --engine ray", ("ray",)),
+    "tune": ("prefrl tune", ("optuna",)),
     "track": ("prefrl train --track", ("wandb",)),
 }
 """Extra -> what it is for, and the packages that show it is there."""

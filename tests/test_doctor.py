@@ -33,6 +33,8 @@ def test_every_missing_extra_is_named(installed):
         '[web]"',
         '[postgres]"',
         '[parquet]"',
+        '[ray]"',
+        '[tune]"',
         '[track]"',
     ]
 

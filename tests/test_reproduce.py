@@ -122,10 +122,10 @@ def test_fewer_seeds_forget_none(made):
 
 def test_a_record_made_with_other_settings_is_made_again(made, tmp_path):
     results = tmp_path / "results"
-    records = read_records(made / "results" / "records.jsonl")
-    other = replace(records[0], settings=asdict(tiny(reward="true", turns=3)))
+    records = sorted(read_records(made / "results" / "records.jsonl"), key=lambda record: record.name)[::-1]
+    other = replace(records[1], settings=asdict(tiny(reward="true", turns=3)))
     results.mkdir()
-    write_records([other, *records[1:]], results / "records.jsonl")
+    write_records([records[0], other, *records[2:]], results / "records.jsonl")
     asked = []
 
     def listening(runs, folder):
@@ -194,11 +194,18 @@ def test_a_process_that_is_killed_is_reported_and_its_run_gone_on_with(tmp_path)
     run = Run("Dot", "long", tiny(total_timesteps=4_000))
     threading.Thread(target=kill_when_saved, args=(tmp_path / run.name,), daemon=True).start()
     [said] = Local(1)([run], tmp_path)
-    assert said.trouble == f"its process ended with status {-signal.SIGKILL}"
+    assert said.trouble == f"its process ended with {-signal.SIGKILL}"
     [said] = Local(1)([run], tmp_path)
     assert said.trouble == ""
     make(run.config, tmp_path / "whole")
     assert outcome(tmp_path / run.name) == outcome(tmp_path / "whole")
+
+
+def test_a_run_that_was_killed_before_it_was_configured_is_begun_anew(tmp_path):
+    (out := tmp_path / "run").mkdir()
+    (out / ".config.yaml.half").touch()
+    make(tiny(), out)
+    assert RunFolder(out).summary
 
 
 def kill_when_saved(run: Path) -> None:

@@ -68,15 +68,29 @@ PRESETS: Mapping[type[BaseAlgorithm], Preset] = {
     SAC: replace(OFF_POLICY, hyper={"learning_starts": 1_000}),
 }
 
-TASKS: Mapping[tuple[type[BaseAlgorithm], str], Mapping[str, Any]] = {
+
+def _with(general: Preset, n_envs: int | None = None, **hyper: Any) -> Preset:
+    return replace(general, hyper={**general.hyper, **hyper}, n_envs=n_envs or general.n_envs)
+
+
+TASKS: Mapping[tuple[type[BaseAlgorithm], str], Preset] = {
     # A fall costs the rest of the episode: the paper's gamma looks far enough ahead to see it.
-    (PPO, "prefrl/Hopper-v0"): {
-        "gamma": 0.995,
-        "learning_rate": 5e-4,
-        "policy_kwargs": _fused(log_std_init=-0.5),
-    },
+    (PPO, "prefrl/Hopper-v0"): _with(
+        PPO_MUJOCO, gamma=0.995, learning_rate=5e-4, policy_kwargs=_fused(log_std_init=-0.5)
+    ),
     # An arm reaches its target within 20 steps of 50: the shorter view learns faster.
-    (PPO, "prefrl/Reacher-v0"): {"gamma": 0.95, "learning_rate": LinearSchedule(1e-3, 0.0, 1.0)},
+    (PPO, "prefrl/Reacher-v0"): _with(PPO_MUJOCO, gamma=0.95, learning_rate=LinearSchedule(1e-3, 0.0, 1.0)),
+    # A stroke takes long and its drift is slow: advantages must see whole strokes, so rollouts are long, not wide.
+    (PPO, "prefrl/Swimmer-v0"): _with(
+        PPO_MUJOCO,
+        n_envs=4,
+        n_steps=1024,
+        batch_size=256,
+        gamma=0.9999,
+        gae_lambda=0.98,
+        learning_rate=6e-4,
+        policy_kwargs=_fused(log_std_init=0.0),
+    ),
 }
 
 
@@ -93,8 +107,7 @@ def algorithm(name: str) -> type[BaseAlgorithm]:
 
 
 def preset(algo: type[BaseAlgorithm], env: str) -> Preset:
-    """The settings of `algo` (those of the nearest class it extends) with what `env` wants differently."""
+    """The settings of `algo` on `env`: its own or, if it has none there, those of the nearest class it extends."""
     usual = OFF_POLICY if issubclass(algo, OffPolicyAlgorithm) else Preset()
     general = next((PRESETS[base] for base in algo.__mro__ if base in PRESETS), usual)
-    special = next((TASKS[base, env] for base in algo.__mro__ if (base, env) in TASKS), {})
-    return Preset({**general.hyper, **special}, general.n_envs, general.normalize_obs)
+    return next((TASKS[base, env] for base in algo.__mro__ if (base, env) in TASKS), general)

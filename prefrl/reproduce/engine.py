@@ -1,6 +1,8 @@
 """What makes runs: the interface of engines, and the one thing that all of them do."""
 
+import traceback
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,9 +29,36 @@ def make(config: RunConfig, out: Path) -> None:
     from prefrl.train import resume, train
 
     if not (out / "config.yaml").is_file():
+        _clear(out)
         train(config, out)
     elif RunFolder.open(out).summary is None:
         resume(out)
+
+
+def _clear(out: Path) -> None:
+    """Removes the folder of a run that was killed before it had a configuration; one with anything in it is left."""
+    for half in out.glob(".*.half"):
+        half.unlink()
+    with suppress(OSError):
+        out.rmdir()
+
+
+def attempt(config: RunConfig, out: Path) -> str:
+    """`make`; the trouble in one line, "" if all is well. The traceback is in `errors_of(out)`."""
+    errors = errors_of(out)
+    errors.unlink(missing_ok=True)
+    try:
+        make(config, out)
+    except (Exception, SystemExit) as error:
+        trouble = f"{one_line(error)} (more in {errors})"
+        errors.write_text(f"{trouble}\n\n{traceback.format_exc()}")
+        return trouble
+    return ""
+
+
+def errors_of(out: Path) -> Path:
+    """Where it is said why a run failed."""
+    return out.with_name(f"{out.name}.error")
 
 
 def one_line(error: BaseException) -> str:

@@ -1,7 +1,6 @@
 """Runs side by side on this machine."""
 
 import threading
-import traceback
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from prefrl.processes import SPAWN, end_with_parent, without_ctrl_c
 from prefrl.reproduce.claim import Run
-from prefrl.reproduce.engine import Outcome, make, one_line
+from prefrl.reproduce.engine import Outcome, attempt, errors_of
 from prefrl.runs import RunConfig
 
 
@@ -38,7 +37,7 @@ class Local:
                 for sentinel in wait(list(going)):
                     assert isinstance(sentinel, int)
                     run, process = going.pop(sentinel)
-                    yield Outcome(run, _trouble(run, folder, process))
+                    yield Outcome(run, _trouble(folder / run.name, process))
         finally:
             for _, process in going.values():
                 process.terminate()
@@ -47,32 +46,21 @@ class Local:
 
 
 def _begin(run: Run, folder: Path) -> BaseProcess:
-    errors = _errors(run, folder)
-    errors.unlink(missing_ok=True)
-    process = SPAWN.Process(target=_main, args=(run.config, folder / run.name, errors), name=run.name)
+    process = SPAWN.Process(target=_main, args=(run.config, folder / run.name), name=run.name)
     with without_ctrl_c():
         process.start()
     return process
 
 
-def _main(config: RunConfig, out: Path, errors: Path) -> None:
+def _main(config: RunConfig, out: Path) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
-    try:
-        make(config, out)
-    except Exception as error:
-        errors.write_text(f"{one_line(error)}\n\n{traceback.format_exc()}")
-        raise SystemExit(1) from None
+    if attempt(config, out):
+        raise SystemExit(1)
 
 
-def _trouble(run: Run, folder: Path, process: BaseProcess) -> str:
+def _trouble(out: Path, process: BaseProcess) -> str:
     process.join()
     if process.exitcode == 0:
         return ""
-    errors = _errors(run, folder)
-    if errors.is_file():
-        return f"{errors.read_text().splitlines()[0]} (more in {errors})"
-    return f"its process ended with status {process.exitcode}"
-
-
-def _errors(run: Run, folder: Path) -> Path:
-    return folder / f"{run.name}.error"
+    errors = errors_of(out)
+    return errors.read_text().splitlines()[0] if errors.is_file() else f"its process ended with {process.exitcode}"

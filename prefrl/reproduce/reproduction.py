@@ -67,10 +67,10 @@ class Reproduction:
 
     def records(self) -> list[Record]:
         """Kept ones of the claim, of any seed, whose settings are still what it declares; in its order."""
-        order = {run.name: i for i, run in enumerate(self._every_seed())}
-        kept = [record for record in read_records(self.results / "records.jsonl") if record.name in order]
-        configs = {run.name: run.config for run in self._every_seed()}
-        same = [record for record in kept if RunConfig.of(record.settings) == configs[record.name]]
+        kept = read_records(self.results / "records.jsonl")
+        declared = self._every_seed(kept)
+        order = {name: i for i, name in enumerate(declared)}
+        same = [r for r in kept if r.name in order and RunConfig.of(r.settings) == declared[r.name].config]
         return sorted(same, key=lambda record: order[record.name])
 
     def keep(self, runs: Iterable[Run]) -> None:
@@ -108,12 +108,11 @@ class Reproduction:
         measured = self.claim.measure(path) if self.claim.measure else {}
         return record_of(path, run.task, run.condition, run.command, measured)
 
-    def _every_seed(self) -> list[Run]:
-        seeds = range(max([self.seeds, self.claim.seeds, *self._kept_seeds()]))
-        return [run.with_seed(seed) for run in self.claim.runs for seed in seeds]
-
-    def _kept_seeds(self) -> Iterable[int]:
-        return (record.seed + 1 for record in read_records(self.results / "records.jsonl"))
+    def _every_seed(self, kept: Sequence[Record]) -> dict[str, Run]:
+        """By name; seeds that only records know are the claim's, too."""
+        seeds = range(max([self.seeds, self.claim.seeds, *(record.seed + 1 for record in kept)]))
+        runs = [run.with_seed(seed) for run in self.claim.runs for seed in seeds]
+        return {run.name: run for run in runs}
 
 
 def reproduce(
