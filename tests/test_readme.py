@@ -33,8 +33,8 @@ SHORTER = {
 }
 """Flags put last, where they prevail over those of a command that takes hours."""
 
-FOR_EVER = ("demo", "label")
-"""Commands that end when somebody ends them: tested in test_demo.py, only read here."""
+LONG = ("demo", "label", "reproduce", "tune")
+"""Commands that end when somebody ends them, or after many runs: tested elsewhere, only read here."""
 
 MY_PACKAGE = """
 import gymnasium as gym
@@ -62,7 +62,7 @@ def run(command: str) -> int:
     words = shlex.split(command, comments=True)[1:]
     words = ["runs/cheetah" if word == "RUN" else word for word in words]
     words = [f"labels-{words[-1]}" if word == "FILE" else word for word in words]
-    if words[0] in FOR_EVER:
+    if words[0] in LONG:
         parser().parse_args(words)
         return DONE
     try:
