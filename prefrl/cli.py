@@ -146,9 +146,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--search", nargs="+", default=[], metavar="NAME=VALUES", help=SEARCH)
     made.add_argument("--trials", type=positive, default=20, help="those of earlier calls on the folder included")
     made.add_argument("--seeds", type=positive, default=1, help="runs of a trial, whose mean is its value")
-    made.add_argument(
-        "--out", type=Path, help="the search's folder, gone on with if it is there"
-    )
+    made.add_argument("--out", type=Path, help="the search's folder, gone on with if it is there")
     add_settings(made)
     _add_engine(made)
 
