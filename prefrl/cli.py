@@ -322,15 +322,12 @@ def _report(given: argparse.Namespace) -> None:
 def _reproduce(given: argparse.Namespace) -> int:
     from prefrl.reproduce.reproduction import find_claim, reproduce
 
-    made = reproduce(
-        find_claim(given.claim),
-        engine=_engine(given),
-        seeds=given.seeds,
-        tasks=given.tasks,
-        quick=given.quick,
-        runs=given.runs,
-        results=given.results,
-    )
+    claim, engine = find_claim(given.claim), _engine(given)
+    options = {name: getattr(given, name) for name in ("seeds", "tasks", "quick", "runs", "results")}
+    try:
+        made = reproduce(claim, engine=engine, **options)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on") from None
     for name, trouble in made.troubles.items():
         print(f"{name} failed: {trouble}", file=sys.stderr)
     return FAILED if made.troubles else DONE

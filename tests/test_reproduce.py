@@ -172,6 +172,15 @@ def test_at_the_end_a_claim_is_given_its_records_and_folders(made, tmp_path):
     assert [(len(records), runs, results) for records, runs, results in seen] == [(4, made / "runs", made / "results")]
 
 
+def test_an_end_that_fails_costs_no_page(made, tmp_path):
+    def failing(*given):
+        raise RuntimeError("no display")
+
+    again = reproduce(replace(DOT, finish=failing), engine=nothing, runs=made / "runs", results=tmp_path)
+    assert again.troubles == {"the end": "RuntimeError: no display"}
+    assert (tmp_path / "README.md").is_file()
+
+
 def test_an_interrupted_reproduction_has_drawn_what_there_is(tmp_path):
     def interrupted(runs, folder):
         yield from here(runs[:1], folder)
@@ -306,7 +315,7 @@ def test_the_papers_claims_are_sound(path):
         pytest.skip("no claim")
     claim = find_claim(path.stem)
     assert claim.name == path.stem
-    assert claim.baseline in {run.condition for run in claim.runs} or not claim.verdicts([])
+    assert claim.baseline in {None, *(run.condition for run in claim.runs)}
     assert all(verdict.reached is None for verdict in claim.verdicts([]))
     for run in claim.runs:
         assert cli.config(cli.parser().parse_args(cli.shlex.split(run.command)[1:])) == run.config

@@ -74,13 +74,15 @@ class Claim:
     """One sentence, the headline of its page."""
     runs: tuple[Run, ...]
     """Of seed 0."""
-    baseline: str = "true reward"
-    """The condition whose return is 100 %."""
+    baseline: str | None = "true reward"
+    """The condition whose return is 100 %; None where a return says nothing of the claim."""
     seeds: int = 3
     verdicts: Callable[[Sequence[Record]], list[Verdict]] = _no_verdicts
     measure: Measure | None = None
     finish: Callable[[Sequence[Record], Path, Path], None] | None = None
-    """Called at the end with the records, the folder of the runs and that of the results: to make a clip, say."""
+    """Called at the end with the records, the folder of the runs and that of the results: to make `pictures`."""
+    pictures: tuple[str, ...] = ()
+    """Names of the files by which the page shows what `finish` made."""
 
     def __post_init__(self) -> None:
         names = [run.name for run in self.runs]

@@ -26,7 +26,7 @@ Style = tuple[str, str]
 """Colour and dashes."""
 
 
-def draw(records: Sequence[Record], file: Path, baseline: str = BASELINE) -> None:
+def draw(records: Sequence[Record], file: Path, baseline: str | None = BASELINE) -> None:
     """`learning_curves` as a PNG."""
     _save(learning_curves(records, baseline), file)
 
@@ -36,7 +36,7 @@ def bars(records: Sequence[Record], file: Path, baseline: str = BASELINE) -> Non
     _save(shares_reached(records, baseline), file)
 
 
-def learning_curves(records: Sequence[Record], baseline: str = BASELINE) -> Figure:
+def learning_curves(records: Sequence[Record], baseline: str | None = BASELINE) -> Figure:
     """The true return over steps: every seed a thin line, their mean a thick one; the baseline black."""
     looks = styles(records, baseline)
     tasks = [*dict.fromkeys(record.task for record in records)]
@@ -100,11 +100,11 @@ def _dots(axes: Axes, place: float, parts: Sequence[float], look: Style) -> None
         axes.plot(parts, place + beside, "o", color=look[0], markersize=4, markeredgewidth=0)
 
 
-def styles(records: Sequence[Record], baseline: str = BASELINE) -> dict[str, Style]:
+def styles(records: Sequence[Record], baseline: str | None = BASELINE) -> dict[str, Style]:
     """Of every condition, the baseline first."""
     others = [condition for condition in conditions(records) if condition != baseline]
     looks = ((colour, dashes) for dashes, colour in cycle(product(DASHES, OTHERS)))
-    first = {baseline: (BLACK, "-")} if len(others) < len(conditions(records)) else {}
+    first = {name: (BLACK, "-") for name in conditions(records) if name == baseline}
     return first | dict(zip(others, looks, strict=False))
 
 

@@ -63,7 +63,7 @@ class Reproduction:
     def missing(self) -> list[Run]:
         """Runs that neither their folder nor the records know as finished."""
         kept = {record.name for record in self.records()}
-        return [run for run in self.declared if run.name not in kept and not self._finished(run)]
+        return [run for run in self.declared if run.name not in kept and not self._finished(self.runs / run.name)]
 
     def records(self) -> list[Record]:
         """Kept ones of the claim, of any seed, whose settings are still what it declares; in its order."""
@@ -75,7 +75,7 @@ class Reproduction:
 
     def keep(self, runs: Iterable[Run]) -> None:
         """Adds the records of finished `runs` to those that are kept."""
-        fresh = {run.name: self._record(run) for run in runs if self._finished(run)}
+        fresh = {run.name: self._record(run) for run in runs if self._finished(self.runs / run.name)}
         known = [record for record in self.records() if record.name not in fresh]
         self.results.mkdir(parents=True, exist_ok=True)
         write_records([*known, *fresh.values()], self.results / "records.jsonl")
@@ -87,21 +87,30 @@ class Reproduction:
             return None
         write_csv(records, self.results / "runs.csv")
         curves.draw(records, self.results / "curves.png", self.claim.baseline)
-        curves.bars(records, self.results / "shares.png", self.claim.baseline)
-        if self.claim.finish:
-            self.claim.finish(records, self.runs, self.results)
+        if self.claim.baseline is not None:
+            curves.bars(records, self.results / "shares.png", self.claim.baseline)
         page = self.results / "README.md"
         with whole(page) as file:
             file.write(tables.page(self.claim, records).encode())
+        self._finish(records)
         return page
+
+    def _finish(self, records: Sequence[Record]) -> None:
+        """Only where all runs are still there: what was made of those that are gone stays as it is."""
+        if self.claim.finish and all(self._finished(self.runs / record.name) for record in records):
+            try:
+                self.claim.finish(records, self.runs, self.results)
+            except Exception as error:  # whatever a claim of the user's raises, or a machine that cannot draw
+                self.troubles["the end"] = one_line(error)
 
     def _check(self, run: Run) -> None:
         path = self.runs / run.name
         if (path / "config.yaml").is_file() and RunFolder.open(path).config != run.config:
             raise ValueError(f"{path} was made with other settings than {run.command}: move it away, or give --runs")
 
-    def _finished(self, run: Run) -> bool:
-        return RunFolder(self.runs / run.name).summary is not None
+    @staticmethod
+    def _finished(path: Path) -> bool:
+        return RunFolder(path).summary is not None
 
     def _record(self, run: Run) -> Record:
         path = self.runs / run.name

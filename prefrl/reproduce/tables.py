@@ -21,24 +21,34 @@ def page(claim: Claim, records: Sequence[Record]) -> str:
     records = in_order(claim, records)
     parts = [f"# {claim.about}", verdicts(claim.verdicts(records)), _made(claim, records)]
     if records:
-        parts += [
-            "## All tasks",
-            aggregate(records, claim.baseline),
-            "![Shares: a dot a seed, a bar to their mean](shares.png)",
-            "Share: 0 % is the untrained policy, 100 % the mean return from "
-            f"{_cell(claim.baseline)}. IQM: the mean of the middle half of all seeds' shares, with the 95 % interval "
-            "of a bootstrap over the seeds of each task; the baseline's mean counts as known.",
-            "## Each task",
-            "![Learning curves: a thin line a seed, a thick one their mean](curves.png)",
-            table(records, claim.baseline),
-            "Returns are true returns of the episodes of a run's last 10 % of steps: mean over seeds, in round "
-            "brackets the worst and the best seed. The interval of three seeds is about their range: it says little. "
-            "Pearson: of learned with true reward.",
-            "## Time",
-            minutes(records),
-            commands(records),
-        ]
+        parts += [f"![{claim.about}]({name})" for name in claim.pictures]
+        parts += [*_shares(records, claim.baseline), *_each(records, claim.baseline), measured(records)]
+        parts += ["## Time", minutes(records), commands(records)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _shares(records: Sequence[Record], baseline: str | None) -> list[str]:
+    if baseline is None:
+        return []
+    return [
+        "## All tasks",
+        aggregate(records, baseline),
+        "![Shares: a dot a seed, a bar to their mean](shares.png)",
+        f"Share: 0 % is the untrained policy, 100 % the mean return from {_cell(baseline)}. IQM: the mean of the "
+        "middle half of all seeds' shares, with the 95 % interval of a bootstrap over the seeds of each task; the "
+        "baseline's mean counts as known.",
+    ]
+
+
+def _each(records: Sequence[Record], baseline: str | None) -> list[str]:
+    return [
+        "## Each task",
+        "![Learning curves: a thin line a seed, a thick one their mean](curves.png)",
+        table(records, baseline),
+        "Returns are true returns of the episodes of a run's last 10 % of steps: mean over seeds, in round "
+        "brackets the worst and the best seed. The interval of three seeds is about their range: it says little. "
+        "Pearson: of learned with true reward.",
+    ]
 
 
 def in_order(claim: Claim, records: Sequence[Record]) -> list[Record]:
@@ -76,19 +86,21 @@ def _together(parts: dict[str, list[float]]) -> list[str]:
     ]
 
 
-def table(records: Sequence[Record], baseline: str = BASELINE) -> str:
-    """A row for each task and condition."""
+def table(records: Sequence[Record], baseline: str | None = BASELINE) -> str:
+    """A row for each task and condition; without shares where there is no baseline."""
     several = len({record.algo for record in records}) > 1
     rows = []
     for (task, condition), group in groups(records).items():
         algo = [", ".join(dict.fromkeys(record.algo for record in group))] if several else []
         rows.append([task, condition, *algo, *_seeds(group, records, baseline)])
     words = ["Task", "Paid by", *(["Algorithm"] if several else [])]
-    numbers = ["Seeds", "Return (min to max)", "IQM [95 %]", "Share", "Pearson", "Minutes"]
+    parts = [] if baseline is None else ["Share"]
+    numbers = ["Seeds", "Return (min to max)", "IQM [95 %]", *parts, "Pearson", "Minutes"]
     return _markdown([*words, *numbers], rows, len(words))
 
 
-def _seeds(group: Sequence[Record], records: Sequence[Record], baseline: str) -> list[str]:
+def _seeds(group: Sequence[Record], records: Sequence[Record], baseline: str | None) -> list[str]:
+    parts = [] if baseline is None else [percent(fmean(share(record, records, baseline) for record in group))]
     results = [record.result for record in group]
     spread = f" ({number(min(results))} to {number(max(results))})" if len(results) > 1 else ""
     pearsons = [record.pearson for record in group if record.pearson is not None]
@@ -96,10 +108,22 @@ def _seeds(group: Sequence[Record], records: Sequence[Record], baseline: str) ->
         str(len(group)),
         number(fmean(results)) + spread,
         bounded(interval([results]), number),
-        percent(fmean(share(record, records, baseline) for record in group)),
+        *parts,
         f"{fmean(pearsons):.2f}" if pearsons else NONE,
         number(fmean(record.minutes for record in group)),
     ]
+
+
+def measured(records: Sequence[Record]) -> str:
+    """A row for each run of which more was measured; empty if there is none."""
+    names = [*dict.fromkeys(name for record in records for name in record.measured)]
+    rows = []
+    for record in records:
+        values = [record.measured.get(name, NONE) for name in names]
+        cells = [value if isinstance(value, str) else number(value) for value in values]
+        rows.append([record.task, record.condition, str(record.seed), *cells])
+    heads = [name.replace("_", " ").capitalize() for name in names]
+    return _markdown(["Task", "Paid by", "Seed", *heads], rows, words=2) if names else ""
 
 
 def minutes(records: Sequence[Record]) -> str:
