@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.mujoco import TRUE, run
+from experiments.mujoco import NOTHING, TRUE, enough, run
 from prefrl.reproduce.claim import Claim, Verdict
 from prefrl.reproduce.records import Record
 from prefrl.reproduce.statistics import shares
+from prefrl.reproduce.tables import percent
 from prefrl.reward.fit import Fit
 from prefrl.types import Segment
 
@@ -59,11 +60,9 @@ def below(records: Sequence[Record], ablation: str, by: float = 0.2) -> Verdict:
     whole, without = (shares(records, condition, TRUE) for condition in (ONLINE, ablation))
     lost = {task: float(np.mean(whole[task]) - np.mean(found)) for task, found in without.items() if task in whole}
     claim, target = f"{ablation} below comparisons online", f"by {by:.0%} of the baseline on one task or more"
-    if not lost:
-        return Verdict(claim, target, "no runs yet", None)
-    return Verdict(
-        claim, target, ", ".join(f"{task} {cost:+.0%}" for task, cost in lost.items()), max(lost.values()) >= by
-    )
+    said = ", ".join(f"{task} {percent(cost)} below" for task, cost in lost.items()) or NOTHING
+    reached = max(lost.values()) >= by if enough(whole, TASKS) and enough(without, TASKS) else None
+    return Verdict(claim, target, said, reached)
 
 
 CLAIM = Claim(

@@ -1,16 +1,20 @@
-"""Why episodes must have one length: a pole learns to stand from labels that say nothing, if it may fall early.
+"""Why episodes must have one length: a pole learns to stand from labels that say nothing, if its fall ends the episode.
 
     prefrl reproduce leak
 
-Labels are coins. Where an episode ends with the fall, its length alone can teach the policy to stand (the return, which
-counts the steps until the fall, rises); where it goes on for its whole horizon, nothing does.
+Labels are coins, so a reward net learns noise. Where the fall ends the episode, noise that happens to be high where the
+pole stands pays for every step that it stands longer: the length of the episode teaches, not the labels. Where the
+episode goes on after the fall, standing long is worth no more than lying long. Prefrl centres its rewards, so noise
+may as well be low where the pole stands: the leak shows in some seeds only, and in the others the pole falls at once.
 """
 
+import json
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from prefrl.reproduce.claim import Claim, Run, Verdict
 from prefrl.reproduce.records import Record
@@ -18,7 +22,13 @@ from prefrl.runs import RunConfig
 from prefrl_envs import FixedHorizon
 
 EARLY, FIXED = "ends with the fall", "fixed horizon"
+SEEDS = 3
 HORIZON = 1_000
+STANDS = 500
+"""Steps; a pole that has learned nothing falls after about ten."""
+UNLIKE = 0.1
+"""Pearson below which learned and true reward have nothing in common."""
+VALIDATION = "validation_loss"
 
 
 def fixed(**options: Any) -> gym.Env[Any, Any]:
@@ -27,35 +37,54 @@ def fixed(**options: Any) -> gym.Env[Any, Any]:
 
 
 def run(condition: str, env: str, **settings: Any) -> Run:
-    usual = {"labels": 300, "oracle": "stochastic(beta=0)", "segment_length": 5, "total_timesteps": 300_000}
-    return Run("InvertedPendulum", condition, RunConfig(env=env, **usual | settings))
+    coins = {"labels": 300, "oracle": "stochastic(beta=0)", "schedule": "upfront", "segment_length": 5}
+    return Run("InvertedPendulum", condition, RunConfig(env=env, total_timesteps=300_000, **coins, **settings))
+
+
+def held_out(path: Path) -> dict[str, float]:
+    """The loss on labels that a net has not seen: a guess has ln 2 = 0.69."""
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return {VALIDATION: [line["reward/validation_loss"] for line in lines if "reward/validation_loss" in line][-1]}
 
 
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
-    early, constant = ([r for r in records if r.condition == condition] for condition in (EARLY, FIXED))
+    early, whole = ([r for r in records if r.condition == condition] for condition in (EARLY, FIXED))
+    leaked = any(r.result > STANDS and abs(r.pearson or 0) < UNLIKE and guesses(r) for r in early)
+    stands = any(r.result > STANDS for r in whole)
     return [
-        Verdict("random labels teach where episodes end early", "return rises, Pearson about 0", *_rise(early, True)),
-        Verdict("a fixed horizon removes it", "return does not rise", *_rise(constant, False)),
+        Verdict(
+            "coins teach a pole to stand where its fall ends the episode",
+            f"return above {STANDS}, |Pearson| below {UNLIKE}, labels not learned, in at least 1 of {SEEDS} seeds",
+            said(early),
+            True if leaked else False if len(early) >= SEEDS else None,
+        ),
+        Verdict(
+            "a fixed horizon removes it",
+            f"return below {STANDS} in all {SEEDS} seeds",
+            said(whole),
+            False if stands else True if len(whole) >= SEEDS else None,
+        ),
     ]
 
 
-def _rise(records: Sequence[Record], rises: bool) -> tuple[str, bool | None]:
-    """From the first episodes of a run to its last: a rise is a threefold return."""
-    if not records:
-        return "no runs yet", None
-    before = float(np.mean([record.curve[1][0] for record in records]))
-    after = float(np.mean([record.result for record in records]))
-    pearson = float(np.mean([abs(record.pearson or 0.0) for record in records]))
-    return f"{before:.0f} to {after:.0f}, |Pearson| {pearson:.2f}", (after > 3 * before) == rises
+def guesses(record: Record) -> bool:
+    return float(record.measured[VALIDATION]) >= math.log(2)
+
+
+def said(records: Sequence[Record]) -> str:
+    words = [f"{record.result:.0f} (Pearson {record.pearson or 0:.2f})" for record in records]
+    return ", ".join(words) or "no runs yet"
 
 
 CLAIM = Claim(
     name="leak",
-    about="Episodes that end early teach the policy without any label",
+    about="Where success makes an episode longer, its length teaches the policy without any label",
     runs=(
         run(EARLY, "InvertedPendulum-v5", allow_variable_horizon=True),
         run(FIXED, "experiments.leak:fixed"),
     ),
     baseline=None,
+    seeds=SEEDS,
     verdicts=verdicts,
+    measure=held_out,
 )

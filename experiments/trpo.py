@@ -11,7 +11,5 @@ TASKS = ("HalfCheetah", "Hopper", "Reacher")
 CLAIM = Claim(
     name="trpo",
     about="What labels teach does not depend on the algorithm: TRPO, which the paper used",
-    runs=tuple(
-        run(task, paid, algo="trpo") for task in ("HalfCheetah", "Hopper", "Reacher") for paid in (TRUE, *LABELS)
-    ),
+    runs=tuple(run(task, paid, algo="trpo") for task in TASKS for paid in (TRUE, *LABELS)),
 )

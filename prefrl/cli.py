@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -203,16 +202,14 @@ def _engine(given: argparse.Namespace) -> "Engine":
     if given.engine == "local":
         from prefrl.reproduce.local import Local
 
-        return Local(_jobs(given))
+        if given.address:
+            raise ValueError("--address is of a Ray cluster: add --engine ray")
+        return Local(given.jobs) if given.jobs else Local()
     if given.engine == "ray":
         from prefrl.reproduce.cluster import OnRay
 
         return OnRay(given.address, given.jobs)
     raise unknown("engine", given.engine, ["local", "ray"])
-
-
-def _jobs(given: argparse.Namespace) -> int:
-    return given.jobs or os.cpu_count() or 1
 
 
 def _add_progress(command: argparse.ArgumentParser) -> None:
@@ -335,11 +332,12 @@ def _reproduce(given: argparse.Namespace) -> int:
 
 def _tune(given: argparse.Namespace) -> None:
     from prefrl.processes import to_stderr
+    from prefrl.reproduce.local import cores
     from prefrl.tune import tune, usual_folder
 
-    base, jobs = config(given), _jobs(given)
+    base = config(given)
     out = given.out or usual_folder(base)
-    print(tune(base, given.search, out, _engine(given), given.trials, given.seeds, jobs, to_stderr))
+    print(tune(base, given.search, out, _engine(given), given.trials, given.seeds, given.jobs or cores(), to_stderr))
 
 
 def _export(given: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from prefrl import oracles, queries, schedules
 from prefrl.control import policy
 from prefrl.control.environments import EnvFacts, inspect
 from prefrl.control.policy import Algorithm
-from prefrl.control.tasks import algorithm, preset
+from prefrl.control.tasks import Preset, algorithm, preset
 from prefrl.control.vec_env import Recorder
 from prefrl.names import attribute, resolve, unknown
 from prefrl.reward import fit, networks
@@ -135,7 +135,12 @@ class Parts:
     @property
     def n_envs(self) -> int:
         """Environments that the policy trains on side by side."""
-        return self.config.n_envs or preset(self.algo, self.config.env).n_envs
+        return self.config.n_envs or self.preset.n_envs
+
+    @property
+    def preset(self) -> Preset:
+        """What the algorithm starts from, where the configuration says nothing else."""
+        return preset(self.algo, self.config.env)
 
     def recorder(self, n_envs: int | None = None, report: Callable[[str], None] | None = None) -> Recorder:
         """The environments that the policy trains on, or `n_envs` of them.

@@ -122,7 +122,7 @@ class Beside:
 
     def _cause(self, name: str, code: int) -> str:
         if code < 0:
-            return f"killed by {_signal(-code)}"
+            return f"killed by {signal_name(-code)}"
         if code == 0:
             return "it ended by itself"
         with suppress(OSError):
@@ -140,7 +140,7 @@ def check_imported() -> None:
         raise RuntimeError(UNGUARDED)
 
 
-def _signal(number: int) -> str:
+def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:  # most real-time signals have no name

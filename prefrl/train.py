@@ -164,6 +164,7 @@ class _Run:
         """Asks about the untrained policy before it learns anything."""
         config, facts = self.parts.config, self.parts.facts
         self.folder.write("spaces.json", json.dumps(self.parts.spaces()) + "\n")
+        self.folder.write("preset.json", json.dumps(self.parts.preset.as_dict(), indent=2) + "\n")
         policy.restart(self.model, self.cutter, config.seed)
         policy.act_untrained(self.model, self.parts.untrained_steps)
         rollout, step = self.recorder.take(), self.model.num_timesteps

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from prefrl import cli
 from prefrl.names import UnknownName
+from prefrl.parts import Parts
 from prefrl.reproduce import engine
 from prefrl.reproduce.claim import Claim, Run, Verdict
 from prefrl.reproduce.engine import Outcome, make
@@ -96,7 +97,7 @@ def test_the_command_of_a_row_makes_its_run(made):
 
 def test_the_page_and_the_figures_are_there(made):
     page = (made / "results" / "README.md").read_text()
-    assert page.startswith("# A dot moves\n")
+    assert page.startswith("# Claim: A dot moves\n")
     assert "| rows | 4 | 4 | reached |" in page
     for name in ("curves.png", "shares.png"):
         assert (made / "results" / name).read_bytes().startswith(b"\x89PNG")
@@ -134,6 +135,26 @@ def test_a_record_made_with_other_settings_is_made_again(made, tmp_path):
 
     reproduce(DOT, engine=listening, runs=tmp_path / "runs", results=results)
     assert asked == ["Dot-true_reward-0"]
+    assert len(read_records(results / "records.jsonl")) == 4  # nothing is forgotten before there is a new one
+
+
+def test_what_is_kept_is_not_measured_again(tmp_path):
+    measured = []
+    claim = replace(
+        DOT, runs=DOT.runs[:1], seeds=1, measure=lambda run: {"times": len(measured.append(run) or measured)}
+    )
+    for _ in range(2):
+        reproduce(claim, engine=here, runs=tmp_path / "runs", results=tmp_path / "results")
+    assert len(measured) == 1
+
+
+def test_two_processes_do_not_work_on_one_claim(tmp_path):
+    def meanwhile(runs, folder):
+        with pytest.raises(ValueError, match="another process makes the runs in"):
+            reproduce(DOT, engine=nothing, runs=folder, results=tmp_path / "results")
+        yield from ()
+
+    reproduce(DOT, engine=meanwhile, runs=tmp_path / "runs", results=tmp_path / "results")
 
 
 def test_a_run_in_the_way_with_other_settings_is_refused_in_one_line(made, tmp_path):
@@ -161,8 +182,11 @@ def test_a_measure_that_fails_is_reported(tmp_path):
         raise RuntimeError("no camera")
 
     claim = replace(DOT, runs=DOT.runs[:1], seeds=1, measure=raising)
-    again = reproduce(claim, engine=here, runs=tmp_path / "runs", results=tmp_path / "results")
-    assert again.troubles == {"Dot-true_reward-0": "RuntimeError: no camera"}
+    for _ in range(2):  # the second time the run is finished, and still not kept
+        again = reproduce(claim, engine=here, runs=tmp_path / "runs", results=tmp_path / "results")
+        assert again.troubles == {"Dot-true_reward-0": "RuntimeError: no camera"}
+    claim = replace(claim, measure=lambda run: {"flips": 1})
+    assert not reproduce(claim, engine=nothing, runs=tmp_path / "runs", results=tmp_path / "results").troubles
 
 
 def test_at_the_end_a_claim_is_given_its_records_and_folders(made, tmp_path):
@@ -203,7 +227,7 @@ def test_a_process_that_is_killed_is_reported_and_its_run_gone_on_with(tmp_path)
     run = Run("Dot", "long", tiny(total_timesteps=4_000))
     threading.Thread(target=kill_when_saved, args=(tmp_path / run.name,), daemon=True).start()
     [said] = Local(1)([run], tmp_path)
-    assert said.trouble == f"its process ended with {-signal.SIGKILL}"
+    assert said.trouble == "its process was killed by SIGKILL"
     [said] = Local(1)([run], tmp_path)
     assert said.trouble == ""
     make(run.config, tmp_path / "whole")
@@ -230,14 +254,15 @@ def holder(lock: Path) -> int:
 
 
 def test_an_engine_that_is_closed_ends_its_processes(tmp_path):
-    going = Local(1)([Run("Dot", "short", tiny()), Run("Dot", "endless", tiny(total_timesteps=10_000_000))], tmp_path)
+    endless = Run("Dot", "endless", tiny(total_timesteps=10_000_000))
+    going = Local(2)([endless, Run("Dot", "short", tiny())], tmp_path)
     assert next(going).trouble == ""
-    going.close()
-    with RunFolder.open(tmp_path / "Dot-short-0").locked():
+    soon(lambda: RunFolder(tmp_path / endless.name).checkpoints())
+    with pytest.raises(ValueError, match="another process is working"), RunFolder(tmp_path / endless.name).locked():
         pass
-    if (tmp_path / "Dot-endless-0").exists():
-        with RunFolder(tmp_path / "Dot-endless-0").locked():
-            pass
+    going.close()
+    with RunFolder(tmp_path / endless.name).locked():
+        pass
 
 
 @pytest.mark.parametrize("jobs", [0, -1])
@@ -310,15 +335,19 @@ def test_without_the_folder_of_claims_it_is_said_where_they_are(tmp_path, monkey
 
 @pytest.mark.parametrize("path", sorted(Path("experiments").glob("*.py")), ids=lambda path: path.stem)
 def test_the_papers_claims_are_sound(path):
-    """Every run of every claim has parts that exist and settings that go together; slow ones are left to --quick."""
+    """Every run of every claim has parts that exist and settings that go together."""
     if "\nCLAIM" not in path.read_text():
         pytest.skip("no claim")
     claim = find_claim(path.stem)
     assert claim.name == path.stem
     assert claim.baseline in {None, *(run.condition for run in claim.runs)}
     assert all(verdict.reached is None for verdict in claim.verdicts([]))
+    facts = {}
     for run in claim.runs:
         assert cli.config(cli.parser().parse_args(cli.shlex.split(run.command)[1:])) == run.config
+        config = run.config
+        task = config.env, config.segment_length, config.allow_variable_horizon
+        facts[task] = Parts.of(config, facts.get(task)).facts
 
 
 def test_where_nobody_watches_each_run_is_a_line(tmp_path, capsys):
@@ -335,8 +364,10 @@ def test_where_nobody_watches_each_run_is_a_line(tmp_path, capsys):
 def test_the_table_tells_run_step_return_and_time_left(tmp_path):
     now = [100.0]
     run, other = (Run("Dot", name, tiny(total_timesteps=3_000)) for name in ("going", "waiting"))
-    folder = RunFolder.create(tmp_path / run.name, run.config)
+    RunFolder.create(tmp_path / other.name, other.config)
+    os.utime(tmp_path / other.name / "config.yaml", (0, 0))  # cut off long ago
     board = Board([run, other], tmp_path, clock=lambda: now[0])
+    folder = RunFolder.create(tmp_path / run.name, run.config)
     board.table()
     line = {"time/total_timesteps": 1_000, "rollout/ep_rew_mean": -2.5}
     folder.write("metrics.jsonl", json.dumps(line) + "\n" + '{"half')
@@ -353,3 +384,50 @@ def test_a_terminal_shows_the_table(tmp_path):
     with shown([run], tmp_path, console) as tell:
         tell(Outcome(run, "no disk"))
     assert "1 of 1 runs made" in console.export_text()
+
+
+BROKEN = Claim("broken", "Nothing works", (Run("Dot", "no such oracle", tiny(oracle="nobody")),), seeds=1)
+
+
+def test_the_command_shows_what_came_of_a_claim(made, capsys):
+    words = ["reproduce", "tests.test_reproduce:DOT", "--runs", str(made / "runs"), "--results", str(made / "results")]
+    assert cli.main(words) == cli.DONE
+    said = capsys.readouterr().out
+    assert "4 of 4 runs are there, 0 to make" in said
+    assert "| rows | 4 | 4 | reached |" in said
+    assert said.rstrip().endswith("README.md")
+
+
+def test_the_command_tells_which_runs_failed(tmp_path, capsys):
+    words = [
+        "reproduce",
+        "tests.test_reproduce:BROKEN",
+        "--runs",
+        str(tmp_path),
+        "--results",
+        str(tmp_path / "results"),
+    ]
+    assert cli.main([*words, "--jobs", "1"]) == cli.FAILED
+    assert "Dot-no_such_oracle-0 failed: UnknownName: no oracle 'nobody'" in capsys.readouterr().err
+
+
+def test_what_is_interrupted_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("prefrl.reproduce.reproduction.reproduce", interrupted)
+    assert cli.main(["reproduce", "mujoco"]) == cli.INTERRUPTED
+    assert "interrupted; the same command goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--engine", "rai"], "no engine 'rai': did you mean 'ray'"),
+        (["--address", "10.0.0.1:6379"], "--address is of a Ray cluster: add --engine ray"),
+        (["--engine", "ray", "--address", "nowhere"], "cannot read the address 'nowhere'"),
+    ],
+)
+def test_engines_that_cannot_be_are_refused(flags, words, capsys):
+    assert cli.main(["reproduce", "mujoco", *flags]) == cli.MISUSED
+    assert words in capsys.readouterr().err

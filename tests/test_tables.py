@@ -45,7 +45,7 @@ def named(records: list[Record]) -> list[Record]:
 
 def test_a_table_has_a_row_for_each_task_and_condition():
     assert table(RECORDS) == (
-        "| Task | Paid by | Seeds | Return (min to max) | IQM [95 %] | Share | Pearson | Minutes |\n"
+        "| Task | Condition | Seeds | Return (min to max) | IQM [95 %] | Share | Pearson | Minutes |\n"
         "| :-- | :-- | --: | --: | --: | --: | --: | --: |\n"
         "| HalfCheetah | true reward | 2 | 5,440 (5,000 to 5,880) | 5,440 [5,000 to 5,880] | 100 % | – | 11.0 |\n"
         "| HalfCheetah | 700 labels | 2 | 3,290 (2,580 to 4,000) | 3,290 [2,580 to 4,000] | 62 % | 0.85 | 21.0 |\n"
@@ -57,14 +57,14 @@ def test_a_table_has_a_row_for_each_task_and_condition():
 def test_algorithms_are_told_where_there_are_several():
     assert "Algorithm" not in table(RECORDS)
     lines = table([*RECORDS, record("Reacher", "SAC", 0, -4, untrained=-45.24, algo="sac")]).splitlines()
-    assert lines[0].startswith("| Task | Paid by | Algorithm | Seeds |")
+    assert lines[0].startswith("| Task | Condition | Algorithm | Seeds |")
     assert lines[1].startswith("| :-- | :-- | :-- | --: |")
     assert lines[-1].startswith("| Reacher | SAC | sac | 1 |")
 
 
 def test_all_tasks_of_a_condition_come_together_in_one_row():
     assert aggregate(RECORDS) == (
-        "| Paid by | Tasks | Seeds | IQM of shares [95 %] | Mean | Worst task |\n"
+        "| Condition | Tasks | Seeds | IQM of shares [95 %] | Mean | Worst task |\n"
         "| :-- | --: | --: | --: | --: | --: |\n"
         "| true reward | 2 | 1 to 2 | 100 % [94 % to 106 %] | 100 % | HalfCheetah: 100 % |\n"
         "| 700 labels | 2 | 1 to 2 | 73 % [57 % to 77 %] | 76 % | HalfCheetah: 62 % |"
@@ -114,7 +114,7 @@ def test_verdicts_say_what_was_reached():
 def test_a_page_says_what_it_has_and_what_is_missing():
     claim = Claim("mujoco", "Labels are enough.", RUNS, seeds=3, verdicts=lambda known: [Verdict("a", "b", "c", None)])
     text = page(claim, named(RECORDS))
-    assert text.startswith("# Labels are enough.\n\n| Claim | Target | Found | Verdict |\n")
+    assert text.startswith("# Claim: Labels are enough.\n\n| Claim | Target | Found | Verdict |\n")
     assert (
         "has a row for every run: 4 of seed 0, 2 of seed 1.\n\n6 of 12 runs are not there yet: `prefrl reproduce m"
         in text
@@ -131,7 +131,7 @@ def test_a_page_of_all_runs_misses_none_and_one_of_no_run_has_no_tables():
     assert "not there yet" not in page(claim, every)
     assert "1 of 4 runs is not there yet: `prefrl reproduce tiny` goes on." in page(claim, every[1:])
     missing = "No run is finished yet.\n\n4 of 4 runs are not there yet: `prefrl reproduce tiny` goes on."
-    assert page(claim, []) == f"# It runs.\n\n{missing}\n"
+    assert page(claim, []) == f"# Claim: It runs.\n\n{missing}\n"
 
 
 def test_rows_are_in_the_order_of_the_claim_however_runs_ended():

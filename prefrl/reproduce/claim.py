@@ -1,5 +1,6 @@
 """A claim of the paper as a value: the runs that show it, and what they must come to."""
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,7 @@ def _flags(config: RunConfig) -> list[str]:
         value = getattr(config, setting.name)
         flag = f"--{setting.name.replace('_', '-')}"
         if setting.name == "hyper":
-            flags += [flag, *(f"{name}={entry}" for name, entry in value.items())] if value else []
+            flags += [flag, *(f"{name}={json.dumps(entry)}" for name, entry in value.items())] if value else []
         elif value is True:
             flags.append(flag)
         elif value != setting.default or setting.name == "seed":

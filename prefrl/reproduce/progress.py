@@ -58,7 +58,7 @@ class Board:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._began = self.clock()
+        self._began, self._since = self.clock(), time.time()
         self._first: dict[str, tuple[float, int]] = {}  # when a run was first seen going, and its step then
         self._before = sum(step for step, _ in map(self._state, self.runs))
 
@@ -84,15 +84,21 @@ class Board:
         for name in ("step", "return", "ETA"):
             table.add_column(name, justify="right")
         for run in self.runs:
-            if run.name not in self.outcomes and (self.folder / run.name / "config.yaml").is_file():
+            if run.name not in self.outcomes and self._begun(run):
                 table.add_row(run.name, *self._going(run))
-        failed = [outcome for outcome in self.outcomes.values() if outcome.trouble]
-        for outcome in failed:
+        over = list(self.outcomes.values())  # as it is now: another thread adds to them
+        for outcome in [outcome for outcome in over if outcome.trouble]:
             table.add_row(outcome.run.name, "failed", "", "", style="red")
-        for outcome in [outcome for outcome in self.outcomes.values() if not outcome.trouble][-SHOWN:]:
+        for outcome in [outcome for outcome in over if not outcome.trouble][-SHOWN:]:
             step, result = self._state(outcome.run)
             table.add_row(outcome.run.name, f"{step:,}", _number(result), "done", style="dim")
         return table
+
+    def _begun(self, run: Run) -> bool:
+        """Since the board is there; a run that was cut off before waits like others."""
+        folder = self.folder / run.name
+        files = [file for file in (folder / "config.yaml", folder / "metrics.jsonl") if file.is_file()]
+        return any(file.stat().st_mtime >= self._since for file in files)
 
     def _going(self, run: Run) -> tuple[str, str, str]:
         step, result = self._state(run)

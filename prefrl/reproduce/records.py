@@ -46,6 +46,8 @@ class Record:
     measured: Mapping[str, float | str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Every setting of the run."""
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    """What the algorithm started from, where the settings say nothing else."""
 
     def row(self) -> dict[str, Any]:
         """Of `runs.csv`."""
@@ -54,7 +56,7 @@ class Record:
 
 
 COLUMNS = {"result": "return", "untrained": "untrained_return", "evaluated": "eval_return"}
-UNLISTED = {"name", "curve", "measured", "settings"}
+UNLISTED = {"name", "curve", "measured", "settings", "preset"}
 
 
 def rounded(value: Any) -> Any:
@@ -88,6 +90,7 @@ def record_of(path: Path, task: str, condition: str, command: str, measured: Map
         curve=curve,
         measured=measured,
         settings=asdict(folder.config),
+        preset=read_json(path / "preset.json"),
     )
 
 
@@ -99,8 +102,9 @@ def _result(summary: Mapping[str, Any], curve: Curve) -> float:
 
 
 def _versions(run: Path) -> str:
-    packages = read_json(run / "system.json")["packages"]
-    return ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+    system = read_json(run / "system.json")
+    found = {**system["packages"], "commit": system["commit"]}
+    return ", ".join(f"{name} {version}" for name, version in found.items() if version)
 
 
 def _curve(folder: RunFolder) -> Curve:

@@ -1,11 +1,15 @@
 """From a claim to its page: makes the runs that are missing, and draws what all of them came to."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from prefrl.files import whole
+from prefrl.control.tasks import algorithm, preset
+from prefrl.files import read_json, whole
 from prefrl.names import UnknownName, attribute, unknown
 from prefrl.reproduce import curves, tables
 from prefrl.reproduce.claim import Claim, Run, shortened
@@ -61,24 +65,25 @@ class Reproduction:
             self._check(run)
 
     def missing(self) -> list[Run]:
-        """Runs that neither their folder nor the records know as finished."""
+        """Runs of which there is no record."""
         kept = {record.name for record in self.records()}
-        return [run for run in self.declared if run.name not in kept and not self._finished(self.runs / run.name)]
+        return [run for run in self.declared if run.name not in kept]
 
     def records(self) -> list[Record]:
-        """Kept ones of the claim, of any seed, whose settings are still what it declares; in its order."""
-        kept = read_records(self.results / "records.jsonl")
+        """Those of the claim, of any seed, whose settings are still what it declares; in its order."""
+        kept = read_records(self._file)
         declared = self._every_seed(kept)
         order = {name: i for i, name in enumerate(declared)}
-        same = [r for r in kept if r.name in order and RunConfig.of(r.settings) == declared[r.name].config]
+        same = [record for record in kept if record.name in order and _as_declared(record, declared[record.name])]
         return sorted(same, key=lambda record: order[record.name])
 
-    def keep(self, runs: Iterable[Run]) -> None:
-        """Adds the records of finished `runs` to those that are kept."""
-        fresh = {run.name: self._record(run) for run in runs if self._finished(self.runs / run.name)}
-        known = [record for record in self.records() if record.name not in fresh]
+    def keep(self, run: Run) -> None:
+        """Adds the record of a finished run; others stay in the file, even if they are not of the claim any more."""
+        path = self.runs / run.name
+        measured = self.claim.measure(path) if self.claim.measure else {}
+        fresh = record_of(path, run.task, run.condition, run.command, measured)
         self.results.mkdir(parents=True, exist_ok=True)
-        write_records([*known, *fresh.values()], self.results / "records.jsonl")
+        write_records([*(r for r in read_records(self._file) if r.name != fresh.name), fresh], self._file)
 
     def draw(self) -> Path | None:
         """Writes CSV, figures and the page of all records; where the page is, None if there is no record."""
@@ -89,15 +94,16 @@ class Reproduction:
         curves.draw(records, self.results / "curves.png", self.claim.baseline)
         if self.claim.baseline is not None:
             curves.bars(records, self.results / "shares.png", self.claim.baseline)
+        self._finish(records)
+        pictures = [name for name in self.claim.pictures if (self.results / name).is_file()]
         page = self.results / "README.md"
         with whole(page) as file:
-            file.write(tables.page(self.claim, records).encode())
-        self._finish(records)
+            file.write(tables.page(self.claim, records, pictures).encode())
         return page
 
     def _finish(self, records: Sequence[Record]) -> None:
         """Only where all runs are still there: what was made of those that are gone stays as it is."""
-        if self.claim.finish and all(self._finished(self.runs / record.name) for record in records):
+        if self.claim.finish and all(self.finished(record.name) for record in records):
             try:
                 self.claim.finish(records, self.runs, self.results)
             except Exception as error:  # whatever a claim of the user's raises, or a machine that cannot draw
@@ -105,23 +111,32 @@ class Reproduction:
 
     def _check(self, run: Run) -> None:
         path = self.runs / run.name
-        if (path / "config.yaml").is_file() and RunFolder.open(path).config != run.config:
+        if not (path / "config.yaml").is_file():
+            return
+        begun = path / "preset.json"
+        if RunFolder.open(path).config != run.config or (begun.is_file() and read_json(begun) != _preset(run)):
             raise ValueError(f"{path} was made with other settings than {run.command}: move it away, or give --runs")
 
-    @staticmethod
-    def _finished(path: Path) -> bool:
-        return RunFolder(path).summary is not None
+    def finished(self, name: str) -> bool:
+        return RunFolder(self.runs / name).summary is not None
 
-    def _record(self, run: Run) -> Record:
-        path = self.runs / run.name
-        measured = self.claim.measure(path) if self.claim.measure else {}
-        return record_of(path, run.task, run.condition, run.command, measured)
+    @property
+    def _file(self) -> Path:
+        return self.results / "records.jsonl"
 
     def _every_seed(self, kept: Sequence[Record]) -> dict[str, Run]:
         """By name; seeds that only records know are the claim's, too."""
         seeds = range(max([self.seeds, self.claim.seeds, *(record.seed + 1 for record in kept)]))
         runs = [run.with_seed(seed) for run in self.claim.runs for seed in seeds]
         return {run.name: run for run in runs}
+
+
+def _as_declared(record: Record, run: Run) -> bool:
+    return RunConfig.of(record.settings) == run.config and record.preset == _preset(run)
+
+
+def _preset(run: Run) -> dict[str, Any]:
+    return preset(algorithm(run.config.algo), run.config.env).as_dict()
 
 
 def reproduce(
@@ -146,34 +161,48 @@ def reproduce(
     runs = runs or Path("runs") / (f"{claim.name}-quick" if quick else claim.name)
     results = results or (runs / "results" if quick else HOME / "results" / claim.name)
     reproduction = Reproduction(claim, runs, results, claim.seeds if seeds is None else seeds, tasks)
-    missing = reproduction.missing()
-    done = len(reproduction.declared) - len(missing)
-    show(f"{claim.name}: {done} of {len(reproduction.declared)} runs are there, {len(missing)} to make")
-    reproduction.keep(run for run in reproduction.declared if run not in missing)
-    try:
-        _make(reproduction, missing, engine or Local())
-    finally:
-        page = reproduction.draw()
+    with _locked(runs):
+        missing = reproduction.missing()
+        done = len(reproduction.declared) - len(missing)
+        show(f"{claim.name}: {done} of {len(reproduction.declared)} runs are there, {len(missing)} to make")
+        try:
+            _make(reproduction, missing, engine or Local())
+        finally:
+            page = reproduction.draw()
     if page:
         show(f"{tables.verdicts(claim.verdicts(reproduction.records()))}\n{page}")
     return reproduction
 
 
+@contextmanager
+def _locked(runs: Path) -> Iterator[None]:
+    """One process at a time works on a claim: another would take its runs for failed, and its records for gone."""
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process makes the runs in {runs}: wait until it ends, or give --runs") from None
+        yield
+
+
 def _make(reproduction: Reproduction, missing: Sequence[Run], engine: Engine) -> None:
-    with shown(missing, reproduction.runs) as tell, closing(engine(missing, reproduction.runs)) as outcomes:
-        for outcome in outcomes:
-            outcome = _kept(reproduction, outcome)
-            tell(outcome)
-            if outcome.trouble:
-                reproduction.troubles[outcome.run.name] = outcome.trouble
+    """Runs that are finished, but not kept, are only measured."""
+    folder = reproduction.runs
+    finished = [run for run in missing if reproduction.finished(run.name)]
+    waiting = [run for run in missing if run not in finished]
+    with shown(missing, folder) as tell, closing(engine(waiting, folder)) as outcomes:
+        for outcome in chain((Outcome(run, "") for run in finished), outcomes):
+            _note(reproduction, outcome, tell)
 
 
-def _kept(reproduction: Reproduction, outcome: Outcome) -> Outcome:
+def _note(reproduction: Reproduction, outcome: Outcome, tell: Callable[[Outcome], object]) -> None:
     """Keeps what a run came to as soon as it has ended."""
+    if not outcome.trouble:
+        try:
+            reproduction.keep(outcome.run)
+        except Exception as error:  # whatever a measure of the user's raises
+            outcome = outcome._replace(trouble=one_line(error))
+    tell(outcome)
     if outcome.trouble:
-        return outcome
-    try:
-        reproduction.keep([outcome.run])
-    except Exception as error:  # whatever a measure of the user's raises
-        return outcome._replace(trouble=one_line(error))
-    return outcome
+        reproduction.troubles[outcome.run.name] = outcome.trouble

@@ -16,12 +16,12 @@ CORES = 2
 """Of the machine that hours are told for."""
 
 
-def page(claim: Claim, records: Sequence[Record]) -> str:
-    """All of a claim's results; `curves.png`, `shares.png` and `runs.csv` lie beside it."""
+def page(claim: Claim, records: Sequence[Record], pictures: Sequence[str] = ()) -> str:
+    """All of a claim's results; `curves.png`, `shares.png`, `runs.csv` and the `pictures` lie beside it."""
     records = in_order(claim, records)
-    parts = [f"# {claim.about}", verdicts(claim.verdicts(records)), _made(claim, records)]
+    parts = [f"# Claim: {claim.about}", verdicts(claim.verdicts(records)), _made(claim, records)]
     if records:
-        parts += [f"![{claim.about}]({name})" for name in claim.pictures]
+        parts += [f"![{claim.about}]({name})" for name in pictures]
         parts += [*_shares(records, claim.baseline), *_each(records, claim.baseline), measured(records)]
         parts += ["## Time", minutes(records), commands(records)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -68,7 +68,7 @@ def verdicts(judged: Sequence[Verdict]) -> str:
 def aggregate(records: Sequence[Record], baseline: str = BASELINE) -> str:
     """A row a condition, over the tasks where it has shares of the baseline."""
     rows = [[condition, *_together(shares(records, condition, baseline))] for condition in conditions(records)]
-    return _markdown(["Paid by", "Tasks", "Seeds", "IQM of shares [95 %]", "Mean", "Worst task"], rows, words=1)
+    return _markdown(["Condition", "Tasks", "Seeds", "IQM of shares [95 %]", "Mean", "Worst task"], rows, words=1)
 
 
 def _together(parts: dict[str, list[float]]) -> list[str]:
@@ -93,7 +93,7 @@ def table(records: Sequence[Record], baseline: str | None = BASELINE) -> str:
     for (task, condition), group in groups(records).items():
         algo = [", ".join(dict.fromkeys(record.algo for record in group))] if several else []
         rows.append([task, condition, *algo, *_seeds(group, records, baseline)])
-    words = ["Task", "Paid by", *(["Algorithm"] if several else [])]
+    words = ["Task", "Condition", *(["Algorithm"] if several else [])]
     parts = [] if baseline is None else ["Share"]
     numbers = ["Seeds", "Return (min to max)", "IQM [95 %]", *parts, "Pearson", "Minutes"]
     return _markdown([*words, *numbers], rows, len(words))
@@ -123,7 +123,7 @@ def measured(records: Sequence[Record]) -> str:
         cells = [value if isinstance(value, str) else number(value) for value in values]
         rows.append([record.task, record.condition, str(record.seed), *cells])
     heads = [name.replace("_", " ").capitalize() for name in names]
-    return _markdown(["Task", "Paid by", "Seed", *heads], rows, words=2) if names else ""
+    return _markdown(["Task", "Condition", "Seed", *heads], rows, words=2) if names else ""
 
 
 def minutes(records: Sequence[Record]) -> str:
