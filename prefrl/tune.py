@@ -66,7 +66,8 @@ def tune(
     """Varies what `search` names around `config`, in the folder `out`, until there are `trials` trials.
 
     `search`: words such as `learning_rate=1e-4..1e-2:log` (see `prefrl.space`); the algorithm's default if empty.
-    `seeds`: runs of a trial, from the seed of `config` on. `batch`: trials that are made side by side.
+    `seeds`: runs of a trial, from the seed of `config` on. `batch`: trials that are proposed together and made side
+    by side; a search that goes on keeps the number it began with, whatever machine it goes on on.
     `report`: is told a line as each trial ends.
 
     **It looks at the true reward**, so it is for tasks that have one; what it finds may then be used on those that
@@ -84,7 +85,12 @@ def tune(
     parameters = space(config, search)
     begun = {"base": asdict(config), "search": [asdict(p) for p in parameters], "seeds": seeds}
     with _opened(Path(out), begun) as study:
-        _Search(study, config, parameters, Path(out), engine, seeds, batch, report or (lambda line: None)).run(trials)
+        if "batch" not in study.user_attrs:
+            study.set_user_attr("batch", batch)
+        together = int(study.user_attrs["batch"])
+        _Search(study, config, parameters, Path(out), engine, seeds, together, report or (lambda line: None)).run(
+            trials
+        )
         return _results(study, config, parameters, Path(out), seeds)
 
 
