@@ -64,10 +64,10 @@ def test_algorithms_are_told_where_there_are_several():
 
 def test_all_tasks_of_a_condition_come_together_in_one_row():
     assert aggregate(RECORDS) == (
-        "| Condition | Tasks | Seeds | IQM of shares [95 %] | Mean | Worst task |\n"
+        "| Condition | Tasks | Seeds | IQM of shares [95 %] | Mean [95 %] | Worst task |\n"
         "| :-- | --: | --: | --: | --: | --: |\n"
-        "| true reward | 2 | 1 to 2 | 100 % [94 % to 106 %] | 100 % | HalfCheetah: 100 % |\n"
-        "| 700 labels | 2 | 1 to 2 | 73 % [57 % to 77 %] | 76 % | HalfCheetah: 62 % |"
+        "| true reward | 2 | 1 to 2 | 100 % [94 % to 106 %] | 100 % [95 % to 105 %] | HalfCheetah: 100 % |\n"
+        "| 700 labels | 2 | 1 to 2 | 73 % [57 % to 77 %] | 72 % [63 % to 80 %] | HalfCheetah: 62 % |"
     )
 
 

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
+import numpy as np
+
 from prefrl.reproduce.claim import Claim, Verdict
 from prefrl.reproduce.records import Record
 from prefrl.reproduce.statistics import BASELINE, Interval, interval, share, shares
@@ -68,7 +70,8 @@ def verdicts(judged: Sequence[Verdict]) -> str:
 def aggregate(records: Sequence[Record], baseline: str = BASELINE) -> str:
     """A row a condition, over the tasks where it has shares of the baseline."""
     rows = [[condition, *_together(shares(records, condition, baseline))] for condition in conditions(records)]
-    return _markdown(["Condition", "Tasks", "Seeds", "IQM of shares [95 %]", "Mean", "Worst task"], rows, words=1)
+    head = ["Condition", "Tasks", "Seeds", "IQM of shares [95 %]", "Mean [95 %]", "Worst task"]
+    return _markdown(head, rows, words=1)
 
 
 def _together(parts: dict[str, list[float]]) -> list[str]:
@@ -81,7 +84,7 @@ def _together(parts: dict[str, list[float]]) -> list[str]:
         str(len(parts)),
         str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}",
         bounded(interval([*parts.values()]), percent),
-        percent(fmean(means.values())),
+        bounded(interval([*parts.values()], np.mean), percent),
         f"{worst}: {percent(means[worst])}",
     ]
 
