@@ -67,19 +67,20 @@ class Board:
         self.outcomes[outcome.run.name] = outcome
         step, result = self._state(outcome.run)
         said = f"failed: {outcome.trouble}" if outcome.trouble else f"{_number(result)} after {step:,} steps"
-        return f"{len(self.outcomes)} of {len(self.runs)}  {outcome.run.name}: {said}; {self.left()} left"
+        return f"{len(self.outcomes)} of {len(self.runs)}  {outcome.run.name}: {said}{self._left('; ')}"
 
-    def left(self) -> str:
-        """Until all runs are made, at the speed so far."""
+    def _left(self, mark: str) -> str:
+        """Until all runs are made, at the speed so far; empty while there is none."""
         states = {run.name: self._state(run)[0] for run in self.runs}
         total = sum(run.config.total_timesteps for run in self.runs if run.name not in self.outcomes)
         done = sum(min(states[r.name], r.config.total_timesteps) for r in self.runs if r.name not in self.outcomes)
-        return _duration(total - done, sum(states.values()) - self._before, self.clock() - self._began)
+        time_left = _duration(total - done, sum(states.values()) - self._before, self.clock() - self._began)
+        return f"{mark}{time_left} left" if time_left != "?" else ""
 
     def table(self) -> Table:
         """Runs that are going, that failed, and that ended last."""
         ended = len(self.outcomes)
-        table = Table(title=f"{ended} of {len(self.runs)} runs made, {self.left()} left", title_justify="left")
+        table = Table(title=f"{ended} of {len(self.runs)} runs made{self._left(', ')}", title_justify="left")
         table.add_column("run", no_wrap=True)
         for name in ("step", "return", "ETA"):
             table.add_column(name, justify="right")
