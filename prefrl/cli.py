@@ -337,6 +337,7 @@ def _tune(given: argparse.Namespace) -> None:
 
     base = config(given)
     out = given.out or usual_folder(base)
+    to_stderr(f"{given.trials} trials in {out}; the same command goes on with a search that was cut off")
     print(tune(base, given.search, out, _engine(given), given.trials, given.seeds, given.jobs or cores(), to_stderr))
 
 

@@ -20,8 +20,8 @@ from prefrl.runs import RunConfig
 Plain = None | bool | int | float | str
 
 SETTINGS = get_type_hints(RunConfig)
-FIXED = ("env", "hyper", "seed", "store")
-"""Settings that no search varies: values are compared on one task, and over seeds."""
+FIXED = ("env", "hyper", "labels", "reward", "seed", "store", "total_timesteps")
+"""Settings that no search varies: values are compared on one task and budget, and over seeds."""
 EXAMPLE = "write NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=A,B,C"
 
 
@@ -129,7 +129,7 @@ def _range(name: str, text: str) -> Parameter:
     ends, colon, scale = text.partition(":")
     if colon and scale != "log":
         raise ValueError(f"{name}: no scale {scale!r}: there is log")
-    texts = [end.strip() for end in ends.split("..", 1)]
+    texts = [end.strip() for end in re.split(r"\.\.(?!\.)", ends, maxsplit=1)]
     kind = int if all(re.fullmatch(r"[+-]?\d+", text) for text in texts) else float
     low, high = (_number(name, text, kind) for text in texts)
     if not low < high:

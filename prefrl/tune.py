@@ -24,6 +24,7 @@ from prefrl.figures import BLUE, GREY, ORANGE
 from prefrl.files import reading, whole
 from prefrl.reproduce.claim import Run
 from prefrl.reproduce.engine import Engine
+from prefrl.reproduce.records import final_return
 from prefrl.runs import RunConfig, RunFolder
 from prefrl.space import Parameter, space, varied
 
@@ -152,12 +153,9 @@ class _Search:
                     self._tell(number, runs[number], trouble[number])
 
     def _value(self, run: Run) -> float | None:
-        """The true return; NaN if no episode ended in time, None if the run is not finished."""
+        """The true return; None if the run is not finished."""
         folder = RunFolder(self.out / "runs" / run.name)
-        if folder.summary is None:
-            return None
-        value = folder.summary["train_return_mean"]
-        return math.nan if value is None else float(value)
+        return None if folder.summary is None else final_return(folder)
 
     def _tell(self, number: int, runs: Sequence[Run], trouble: str) -> None:
         from optuna.trial import TrialState
@@ -170,7 +168,7 @@ class _Search:
             self.report(f"trial {number}: {mean:.1f} (best: {best.value:.1f} of trial {best.number})")
         else:
             self.study.tell(number, state=TrialState.FAIL)
-            self.report(f"trial {number} failed: {trouble or 'no episode ended in the last 10 % of its steps'}")
+            self.report(f"trial {number} failed: {trouble or 'its return is not finite'}")
 
 
 def usual_folder(config: RunConfig) -> Path:

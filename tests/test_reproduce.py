@@ -16,7 +16,7 @@ from prefrl import cli
 from prefrl.names import UnknownName
 from prefrl.parts import Parts
 from prefrl.reproduce import engine
-from prefrl.reproduce.claim import Claim, Run, Verdict
+from prefrl.reproduce.claim import Claim, Run, Verdict, shortened
 from prefrl.reproduce.engine import Outcome, make
 from prefrl.reproduce.local import Local
 from prefrl.reproduce.progress import Board, shown
@@ -196,6 +196,13 @@ def test_at_the_end_a_claim_is_given_its_records_and_folders(made, tmp_path):
     assert [(len(records), runs, results) for records, runs, results in seen] == [(4, made / "runs", made / "results")]
 
 
+def test_a_shortened_claim_says_so_and_judges_nothing():
+    short = shortened(replace(DOT, runs=(replace(DOT.runs[1], config=tiny(total_timesteps=10**9, labels=700)),)))
+    assert [(run.config.total_timesteps, run.config.labels) for run in short.runs] == [(20_000, 30)]
+    assert "not shown here" in short.about
+    assert (short.seeds, short.verdicts([]), short.baseline) == (1, [], None)
+
+
 def test_an_end_that_fails_costs_no_page(made, tmp_path):
     def failing(*given):
         raise RuntimeError("no display")
@@ -212,7 +219,7 @@ def test_an_interrupted_reproduction_has_drawn_what_there_is(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         reproduce(DOT, engine=interrupted, runs=tmp_path / "runs", results=tmp_path / "results")
-    assert "3 of 4 runs are not there yet" in (tmp_path / "results" / "README.md").read_text()
+    assert "3 of the claim's 4 runs are not there yet" in (tmp_path / "results" / "README.md").read_text()
 
 
 def test_local_processes_make_what_one_process_makes(made, tmp_path):
@@ -327,7 +334,9 @@ def test_a_claim_that_is_not_there_is_refused(name, words):
         find_claim(name)
 
 
-def test_without_the_folder_of_claims_it_is_said_where_they_are(tmp_path, monkeypatch):
+@pytest.mark.parametrize("folder", ["nothing", "experiments/results"])
+def test_without_the_papers_claims_it_is_said_where_they_are(folder, tmp_path, monkeypatch):
+    (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownName, match="run this in a clone of prefrl, or give module:name"):
         find_claim("mujoco")
@@ -408,7 +417,7 @@ def test_the_command_tells_which_runs_failed(tmp_path, capsys):
         str(tmp_path / "results"),
     ]
     assert cli.main([*words, "--jobs", "1"]) == cli.FAILED
-    assert "Dot-no_such_oracle-0 failed: UnknownName: no oracle 'nobody'" in capsys.readouterr().err
+    assert "Dot-no_such_oracle-0 failed: no oracle 'nobody'" in capsys.readouterr().err
 
 
 def test_what_is_interrupted_says_how_to_go_on(monkeypatch, capsys):

@@ -114,7 +114,7 @@ def test_whatever_is_written_is_read_or_refused(text):
         (["select=1..2"], "select has no range: list names, as in select=A,B"),
         (["select=uniform,disagrement"], "no strategy 'disagrement': did you mean 'disagreement'?"),
         (["oracle=synthetic,human"], "people cannot answer for every run of a search"),
-        (["labels=10..100000"], "100000 labels cannot be asked"),
+        (["segment_length=2..100000"], "a segment of 100000 steps does not fit"),
         (["seed=0..3"], "seed is the same in all trials: set it with --seed"),
         (["env=a,b"], "env is the same in all trials"),
     ],
@@ -126,7 +126,7 @@ def test_what_cannot_be_searched_is_refused_in_one_line(words, trouble):
 
 
 def test_a_base_that_could_not_run_by_itself_may_be_mended_by_the_search():
-    assert space(tiny(labels=100_000), ["labels=10,20"]) == (Parameter("labels", (10, 20)),)
+    assert space(tiny(segment_length=100_000), ["segment_length=2,4"]) == (Parameter("segment_length", (2, 4)),)
 
 
 @pytest.mark.parametrize("algo", [*DEFAULTS, "PPO", "stable_baselines3:TD3"])

@@ -160,11 +160,11 @@ def test_a_trial_that_fails_is_told_and_stops_no_other(tmp_path):
     assert best.trial in (0, 2)
 
 
-def test_a_trial_without_an_episode_at_its_end_fails(tmp_path):
+def test_a_trial_without_a_finite_return_fails(tmp_path):
     lines: list[str] = []
     with pytest.raises(RuntimeError, match="none of 2 trials ended well"):
-        tune(tiny(), SEARCH, tmp_path, Fake(lambda config: None), trials=2, report=lines.append)
-    assert lines[0] == "trial 0 failed: no episode ended in the last 10 % of its steps"
+        tune(tiny(), SEARCH, tmp_path, Fake(lambda config: math.nan), trials=2, report=lines.append)
+    assert lines[0] == "trial 0 failed: its return is not finite"
     assert [row["state"] for row in trials(tmp_path)] == ["fail", "fail"]
 
 

@@ -62,4 +62,6 @@ def errors_of(out: Path) -> Path:
 
 
 def one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """A ValueError of ours says all that there is to say."""
+    words = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return " ".join(words.split())

@@ -70,7 +70,6 @@ def record_of(path: Path, task: str, condition: str, command: str, measured: Map
     summary = folder.summary
     if summary is None:
         raise ValueError(f"{path} is not finished: `prefrl resume {path}` goes on with it")
-    curve = _curve(folder)
     return Record(
         name=path.name,
         task=task,
@@ -79,7 +78,7 @@ def record_of(path: Path, task: str, condition: str, command: str, measured: Map
         labels="true" if summary["reward"] == "true" else folder.config.labels,
         seed=summary["seed"],
         steps=summary["steps"],
-        result=_result(summary, curve),
+        result=final_return(folder),
         untrained=summary["untrained_return"],
         evaluated=summary["eval_return_mean"],
         pearson=summary["pearson"],
@@ -87,18 +86,23 @@ def record_of(path: Path, task: str, condition: str, command: str, measured: Map
         reward_minutes=summary["reward_seconds"] / 60,
         command=command,
         versions=_versions(path),
-        curve=curve,
+        curve=_curve(folder),
         measured=measured,
         settings=asdict(folder.config),
         preset=read_json(path / "preset.json"),
     )
 
 
-def _result(summary: Mapping[str, Any], curve: Curve) -> float:
-    """Of a run so short that no episode ended in its last 10 %: the mean of the last that did, if any."""
+def final_return(folder: RunFolder) -> float:
+    """True return of a finished run, the mean of the episodes that ended in its last 10 % of steps.
+
+    Of a run so short that none did: the mean of the last that ended, or else of its evaluation.
+    """
+    summary, (_, returns) = folder.summary, _curve(folder)
+    assert summary
     if summary["train_return_mean"] is not None:
         return float(summary["train_return_mean"])
-    return curve[1][-1] if curve[1] else float(summary["eval_return_mean"])
+    return returns[-1] if returns else float(summary["eval_return_mean"])
 
 
 def _versions(run: Path) -> str:

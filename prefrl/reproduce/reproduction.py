@@ -3,7 +3,7 @@
 import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ HOME = Path("experiments")
 def find_claim(name: str) -> Claim:
     """`mujoco`, which is `CLAIM` of experiments/mujoco.py in the current folder, or a `module:name` of the user's."""
     if ":" not in name:
-        if not HOME.is_dir():
-            raise UnknownName(f"there is no folder {HOME} here: run this in a clone of prefrl, or give module:name")
         known = [file.stem for file in HOME.glob("*.py") if "\nCLAIM" in file.read_text()]
+        if not known:
+            raise UnknownName(
+                f"there are no claims in {HOME}/ here: run this in a clone of prefrl, or give module:name"
+            )
         if name not in known:
             raise unknown("claim", name, known)
         name = f"{HOME}.{name}:CLAIM"
@@ -152,12 +154,12 @@ def reproduce(
 ) -> Reproduction:
     """Makes the runs of `claim` that are missing, goes on with those that were cut off, and draws all of them.
 
-    A run that fails is reported and stops no other. `quick`: 20,000 steps of one seed, to see that everything works.
+    A run that fails is reported and stops no other. `quick`: `shortened` runs of one seed, to see that all work.
     `runs`: runs/NAME, `results`: experiments/results/NAME, if not given. Raises ValueError in one line for tasks that
     the claim does not have, and for a run in the way that was made with other settings.
     """
     if quick:
-        claim = replace(claim, runs=tuple(shortened(run) for run in claim.runs), seeds=1)
+        claim = shortened(claim)
     runs = runs or Path("runs") / (f"{claim.name}-quick" if quick else claim.name)
     results = results or (runs / "results" if quick else HOME / "results" / claim.name)
     reproduction = Reproduction(claim, runs, results, claim.seeds if seeds is None else seeds, tasks)

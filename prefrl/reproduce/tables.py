@@ -49,7 +49,7 @@ def _each(records: Sequence[Record], baseline: str | None) -> list[str]:
         table(records, baseline),
         "Returns are true returns of the episodes of a run's last 10 % of steps: mean over seeds, in round "
         "brackets the worst and the best seed. The interval of three seeds is about their range: it says little. "
-        "Pearson: of learned with true reward.",
+        "Curves are means of the last 100 episodes. Pearson: of learned with true reward.",
     ]
 
 
@@ -197,7 +197,7 @@ def _made(claim: Claim, records: Sequence[Record]) -> str:
     if not missing:
         return rows
     are = "is" if missing == 1 else "are"
-    return f"{rows}\n\n{missing} of {len(declared)} runs {are} not there yet: `prefrl reproduce {claim.name}` goes on."
+    return f"{rows}\n\n{missing} of the claim's {len(declared)} runs {are} not there yet: the same command goes on."
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
