@@ -115,5 +115,51 @@ def test_a_page_says_what_it_has_and_what_is_missing():
     claim = Claim("mujoco", "Labels are enough.", RUNS, seeds=3, verdicts=lambda known: [Verdict("a", "b", "c", None)])
     text = page(claim, named(RECORDS))
     assert text.startswith("# Claim: Labels are enough.\n\n| Claim | Target | Found | Verdict |\n")
-    assert (
-        "has a row for every run: 4 of seed 0, 2 of seed 1.\n\n6 of the claim's 12 runs are not there yet: the same command goes on
+    rows = "has a row for every run: 4 of seed 0, 2 of seed 1.\n\n"
+    assert f"{rows}6 of the claim's 12 runs are not there yet: the same command goes on." in text
+    assert table(RECORDS) in text and aggregate(RECORDS) in text and minutes(RECORDS) in text
+    assert "](curves.png)" in text and "](shares.png)" in text
+    assert text.endswith("</details>\n")
+    assert "nan" not in text
+
+
+def test_a_page_of_all_runs_misses_none_and_one_of_no_run_has_no_tables():
+    claim = Claim("tiny", "It runs.", RUNS, seeds=1)
+    every = [run for run in named(RECORDS) if run.seed == 0]
+    assert "not there yet" not in page(claim, every)
+    assert "1 of the claim's 4 runs is not there yet: the same command goes on." in page(claim, every[1:])
+    missing = "No run is finished yet.\n\n4 of the claim's 4 runs are not there yet: the same command goes on."
+    assert page(claim, []) == f"# Claim: It runs.\n\n{missing}\n"
+
+
+def test_rows_are_in_the_order_of_the_claim_however_runs_ended():
+    claim = Claim("mujoco", "Labels are enough.", RUNS)
+    stray = record("Ant", "true reward", 0, 1)
+    assert in_order(claim, [stray, *RECORDS[::-1]]) == [*RECORDS, stray]
+    assert page(claim, RECORDS[::-1]) == page(claim, RECORDS)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (5440.4, "5,440"),
+        (99.96, "100"),
+        (24.99, "25.0"),
+        (-2.1, "-2.1"),
+        (0.996, "1.0"),
+        (0.456, "0.46"),
+        (-0.001, "0.00"),
+        (math.nan, "–"),
+    ],
+)
+def test_numbers_have_about_three_digits(value, words):
+    assert number(value) == words
+
+
+def test_shares_are_whole_percents():
+    assert [percent(0.954), percent(-12.34), percent(-0.001), percent(math.nan)] == ["95 %", "-1,234 %", "0 %", "–"]
+
+
+def test_bounds_that_nothing_tells_are_left_out():
+    assert bounded(Interval(0.93, 0.89, 0.976), percent) == "93 % [89 % to 98 %]"
+    assert bounded(Interval(24.99, math.nan, math.nan), number) == "25.0"
