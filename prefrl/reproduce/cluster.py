@@ -66,6 +66,8 @@ class OnRay:
             _place(str(self.address))
 
     def __call__(self, runs: Sequence[Run], folder: Path) -> Generator[Outcome]:
+        if not runs:
+            return
         ray = _ray()
         with self._connected(ray):
             self._check_size(ray)
