@@ -21,7 +21,21 @@ from prefrl.store import Store
 from tests.tiny_runs import DOT, TINY, rows
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = "train resume demo label evaluate fit report reproduce tune export import check-env doctor".split()
+COMMANDS = [
+    "train",
+    "resume",
+    "demo",
+    "label",
+    "evaluate",
+    "fit",
+    "report",
+    "reproduce",
+    "tune",
+    "export",
+    "import",
+    "check-env",
+    "doctor",
+]
 HYPER = ["--hyper", "n_steps=32", "batch_size=64", "policy_kwargs={net_arch: [8]}"]
 SMALL = ["--env", DOT, "--n-envs", "4", "--eval-episodes", "2", "--fit", "fit(passes=1, first_passes=2)", *HYPER]
 SHORT = [*SMALL, "--total-timesteps", "300", "--labels", "12", "--turns", "2", "--checkpoint-every", "100"]
