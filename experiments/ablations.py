@@ -60,9 +60,9 @@ def below(records: Sequence[Record], ablation: str, by: float = 0.2) -> Verdict:
     whole, without = (shares(records, condition, TRUE) for condition in (ONLINE, ablation))
     lost = {task: float(np.mean(whole[task]) - np.mean(found)) for task, found in without.items() if task in whole}
     claim, target = f"{ablation} below comparisons online", f"by {by:.0%} of the baseline on one task or more"
-    said = ", ".join(f"{task} {percent(cost)} below" for task, cost in lost.items()) or NOTHING
+    said = ", ".join(f"{task} {percent(abs(cost))} {'below' if cost > 0 else 'above'}" for task, cost in lost.items())
     reached = max(lost.values()) >= by if enough(whole, TASKS) and enough(without, TASKS) else None
-    return Verdict(claim, target, said, reached)
+    return Verdict(claim, target, said or NOTHING, reached)
 
 
 CLAIM = Claim(
