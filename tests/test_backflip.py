@@ -208,9 +208,15 @@ def record(flips):
 
 @pytest.mark.parametrize(
     ("flips", "reached"),
-    [((), (None, None)), ((1.9, 0), (False, False)), ((2, 0), (True, False)), ((0, 3, 1), (True, True))],
+    [
+        ((), (None, None)),
+        ((1.9, 0), (None, None)),
+        ((1.9, 0, 0), (False, False)),
+        ((2, 0), (True, None)),
+        ((0, 3, 1), (True, True)),
+    ],
 )
-def test_one_seed_that_turns_or_flips_three_times_is_enough(flips, reached):
+def test_one_seed_that_turns_or_flips_three_times_is_enough_and_three_that_do_not_are(flips, reached):
     assert tuple(verdict.reached for verdict in verdicts([record(each) for each in flips])) == reached
 
 

@@ -35,7 +35,8 @@ LEARNS = {
 }
 """Steps enough to learn where to go: going there all the time earns 15.5, random steps about 0."""
 FILES = {
-    ".lock", "checkpoints", "command.txt", "config.yaml", "metrics.jsonl", "objects.json", "segments", "spaces.json",
+    ".lock", "checkpoints", "command.txt", "config.yaml", "metrics.jsonl", "objects.json", "segments", "preset.json",
+    "spaces.json",
     "store.db", "summary.json", "system.json", "tb",
 }  # fmt: skip
 KEYS = {
