@@ -35,9 +35,8 @@ LEARNS = {
 }
 """Steps enough to learn where to go: going there all the time earns 15.5, random steps about 0."""
 FILES = {
-    ".lock", "checkpoints", "command.txt", "config.yaml", "metrics.jsonl", "objects.json", "segments", "preset.json",
-    "spaces.json",
-    "store.db", "summary.json", "system.json", "tb",
+    ".lock", "checkpoints", "command.txt", "config.yaml", "metrics.jsonl", "objects.json", "preset.json",
+    "segments", "spaces.json", "store.db", "summary.json", "system.json", "tb",
 }  # fmt: skip
 KEYS = {
     "env", "algo", "seed", "steps", "labels", "reward_version", "train_return_mean", "eval_return_mean",
