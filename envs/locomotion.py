@@ -46,7 +46,7 @@ def swimmer(**options: Any) -> Task:
 def ant(**options: Any) -> Task:
     """v_x + (z - 1.2).
 
-    Contact forces are not observed: 78 of 105 numbers, zero but for spikes, with which PPO does not learn to walk.
+    Contact forces are not observed: 78 of 105 numbers, zero but for spikes, that no person sees and that unsettle PPO.
     """
     return Task(
         AntEnv,

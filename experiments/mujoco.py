@@ -38,6 +38,19 @@ def run(task: str, paid: int | str, condition: str = "", **settings: Any) -> Run
     return Run(task, condition or (TRUE if paid == TRUE else f"{paid} labels"), RunConfig(**usual | pay | settings))
 
 
+def beside_true(
+    tasks: Sequence[str], labels: int, steps: int, conditions: Mapping[str, Mapping[str, Any]]
+) -> tuple[Run, ...]:
+    """Every task paid by its own reward, and by so many labels under each condition's settings."""
+    ways: dict[str, tuple[int | str, Mapping[str, Any]]] = {TRUE: (TRUE, {})}
+    ways |= {name: (labels, settings) for name, settings in conditions.items()}
+    return tuple(
+        run(task, paid, name, total_timesteps=steps, **settings)
+        for task in tasks
+        for name, (paid, settings) in ways.items()
+    )
+
+
 def verdicts(records: Sequence[Record]) -> list[Verdict]:
     return [as_good(records, 700, 0.90), as_good(records, 1400, 1.00), every_task(records, 700, 0.70)]
 

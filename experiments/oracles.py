@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.ablations import STEPS, TASKS
-from experiments.mujoco import NOTHING, TRUE, enough, run
+from experiments.mujoco import NOTHING, TRUE, beside_true, enough
 from prefrl.reproduce.claim import Claim, Verdict
 from prefrl.reproduce.records import Record
 from prefrl.reproduce.statistics import shares
@@ -40,13 +40,6 @@ def verdicts(records: Sequence[Record]) -> list[Verdict]:
 CLAIM = Claim(
     name="oracles",
     about="A tenth of wrong answers costs little",
-    runs=tuple(
-        made
-        for task in TASKS
-        for made in (
-            run(task, TRUE, total_timesteps=STEPS),
-            *(run(task, LABELS, name, total_timesteps=STEPS, oracle=oracle) for name, oracle in ORACLES.items()),
-        )
-    ),
+    runs=beside_true(TASKS, LABELS, STEPS, {name: {"oracle": oracle} for name, oracle in ORACLES.items()}),
     verdicts=verdicts,
 )

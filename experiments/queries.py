@@ -4,7 +4,7 @@ prefrl reproduce queries
 """
 
 from experiments.ablations import STEPS, TASKS
-from experiments.mujoco import TRUE, run
+from experiments.mujoco import beside_true
 from prefrl.reproduce.claim import Claim
 
 LABELS = 350
@@ -19,12 +19,5 @@ STRATEGIES = {
 CLAIM = Claim(
     name="queries",
     about=f"How much the choice of {LABELS} questions matters",
-    runs=tuple(
-        made
-        for task in TASKS
-        for made in (
-            run(task, TRUE, total_timesteps=STEPS),
-            *(run(task, LABELS, name, total_timesteps=STEPS, select=select) for name, select in STRATEGIES.items()),
-        )
-    ),
+    runs=beside_true(TASKS, LABELS, STEPS, {name: {"select": select} for name, select in STRATEGIES.items()}),
 )

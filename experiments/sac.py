@@ -9,7 +9,7 @@ from prefrl.reproduce.claim import Claim
 TASKS = ("HalfCheetah", "Hopper", "Walker2d")
 LABELS = 700
 STEPS = 100_000
-"""A tenth of what PPO gets elsewhere: SAC learns from every step many times, at a hundredth of PPO's steps a second."""
+"""A tenth of what PPO gets elsewhere: SAC learns from every step many times, and takes far longer for it."""
 
 CLAIM = Claim(
     name="sac",

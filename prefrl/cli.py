@@ -127,27 +127,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("run_folders", metavar="RUN", type=Path, nargs="+")
     made.add_argument("--out", type=Path, help="where to write; report.html of the first run if not given")
 
-    made = command(
-        "reproduce", _reproduce, "Make the runs of a claim of the paper, and the tables and figures they come to."
-    )
-    made.add_argument("claim", metavar="NAME", help="mujoco, ablations, ... of the folder experiments, or module:name")
-    made.add_argument("--seeds", type=positive, help="runs of each kind; as the claim says, if not given")
-    made.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="some of the claim's tasks only")
-    made.add_argument("--quick", action="store_true", help="20,000 steps, 1 seed: to see that everything works")
-    made.add_argument("--runs", type=Path, help="folder of the runs; runs/NAME if not given")
-    made.add_argument(
-        "--results", type=Path, help="folder of tables and figures; experiments/results/NAME if not given"
-    )
-    _add_engine(made)
-
-    made = command("tune", _tune, "Search for settings: trials that Optuna proposes, judged by the true return.")
-    made.add_argument("--config", type=Path, help="settings as YAML, around which to search; flags go before it")
-    made.add_argument("--search", nargs="+", default=[], metavar="NAME=VALUES", help=SEARCH)
-    made.add_argument("--trials", type=positive, default=20, help="those of earlier calls on the folder included")
-    made.add_argument("--seeds", type=positive, default=1, help="runs of a trial, whose mean is its value")
-    made.add_argument("--out", type=Path, help="the search's folder, gone on with if it is there")
-    add_settings(made)
-    _add_engine(made)
+    _add_claims(command)
 
     made = command("export", _export, "Write a run's labels for other programs.")
     made.add_argument("run_folder", metavar="RUN", type=Path)
@@ -189,6 +169,31 @@ def _page(given: argparse.Namespace) -> "PageOptions":
         invite=tuple(given.invite),
         revoke=tuple(given.revoke),
     )
+
+
+def _add_claims(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Commands that make many runs."""
+    made = command(
+        "reproduce", _reproduce, "Make the runs of a claim of the paper, and the tables and figures they come to."
+    )
+    made.add_argument("claim", metavar="NAME", help="mujoco, ablations, ... of the folder experiments, or module:name")
+    made.add_argument("--seeds", type=positive, help="runs of each kind; as the claim says, if not given")
+    made.add_argument("--tasks", nargs="+", default=[], metavar="TASK", help="some of the claim's tasks only")
+    made.add_argument("--quick", action="store_true", help="20,000 steps, 30 labels, 1 seed: to see that all runs work")
+    made.add_argument("--runs", type=Path, help="folder of the runs; runs/NAME if not given")
+    made.add_argument(
+        "--results", type=Path, help="folder of tables and figures; experiments/results/NAME if not given"
+    )
+    _add_engine(made)
+
+    made = command("tune", _tune, "Search for settings: trials that Optuna proposes, judged by the true return.")
+    made.add_argument("--config", type=Path, help="settings as YAML, around which to search; flags go before it")
+    made.add_argument("--search", nargs="+", default=[], metavar="NAME=VALUES", help=SEARCH)
+    made.add_argument("--trials", type=positive, default=20, help="those of earlier calls on the folder included")
+    made.add_argument("--seeds", type=positive, default=1, help="runs of a trial, whose mean is its value")
+    made.add_argument("--out", type=Path, help="the search's folder, gone on with if it is there")
+    add_settings(made)
+    _add_engine(made)
 
 
 def _add_engine(command: argparse.ArgumentParser) -> None:

@@ -10,23 +10,10 @@ import httpx
 import pytest
 
 from prefrl import live
-from prefrl.store import Store
 from prefrl.web.options import PageOptions
 from prefrl.web.serve import check, serve
 from prefrl.web.tokens import FILE, invite
-from tests.web_pages import Process, ask, new_run, process, until
-
-
-@pytest.fixture
-def run(tmp_path):
-    return new_run(tmp_path / "run")
-
-
-@pytest.fixture
-def store(run):
-    with Store(run) as store:
-        ask(store, 3)
-        yield store
+from tests.web_pages import Process, process, until
 
 
 @contextmanager

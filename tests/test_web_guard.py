@@ -15,24 +15,6 @@ ID = "11111111-1111-4111-8111-111111111111"
 GOOD = {"id": ID, "query": 1, "preference": 1, "labeller": "Ann", "seconds": 2.0}
 
 
-@pytest.fixture
-def run(tmp_path):
-    return new_run(tmp_path / "run")
-
-
-@pytest.fixture
-def store(run):
-    with Store(run) as store:
-        ask(store, 3)
-        yield store
-
-
-@pytest.fixture
-def page(run, store):
-    with browsing(run, store) as page:
-        yield page
-
-
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory):
     """A page at which nothing is ever answered."""

@@ -8,24 +8,11 @@ import httpx
 import pytest
 
 from prefrl import live
-from prefrl.store import Store
 from prefrl.web.guard import LARGEST
 from prefrl.web.options import PageOptions
 from prefrl.web.serve import LOCK, serve
 from prefrl.web.tokens import FILE, invite, revoke
-from tests.web_pages import ask, new_run, process, until
-
-
-@pytest.fixture
-def run(tmp_path):
-    return new_run(tmp_path / "run")
-
-
-@pytest.fixture
-def store(run):
-    with Store(run) as store:
-        ask(store, 3)
-        yield store
+from tests.web_pages import new_run, process, until
 
 
 def test_ten_megabytes_are_refused_before_they_were_sent(run, store):
