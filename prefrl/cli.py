@@ -342,8 +342,11 @@ def _tune(given: argparse.Namespace) -> None:
 
     base = config(given)
     out = given.out or usual_folder(base)
-    to_stderr(f"{given.trials} trials in {out}; the same command goes on with a search that was cut off")
-    print(tune(base, given.search, out, _engine(given), given.trials, given.seeds, given.jobs or cores(), to_stderr))
+    engine, jobs = _engine(given), given.jobs or cores()
+    try:
+        print(tune(base, given.search, out, engine, given.trials, given.seeds, jobs, to_stderr))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on") from None
 
 
 def _export(given: argparse.Namespace) -> None:

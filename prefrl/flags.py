@@ -35,10 +35,9 @@ def _help(setting: "Field[Any]") -> str:
 
 
 def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text}")
+    return int(text)
 
 
 def config(given: argparse.Namespace) -> RunConfig:

@@ -181,7 +181,7 @@ def test_a_run_that_is_not_there_is_refused(command, capsys):
         (["resume", "run"], "run is finished: see run/summary.json"),
         (["train", *SHORT, "--out", "run"], "run exists: choose another --out, or go on with `prefrl resume run`"),
         (["train", *SHORT, "--out", "run/config.yaml/new"], "Not a directory"),
-        (["evaluate", "run", "--episodes", "0"], "must be at least 1, got 0"),
+        (["evaluate", "run", "--episodes", "0"], "must be a whole number from 1, got 0"),
         (["fit", "run", "--fit", "fit(pases=3)"], "fit 'fit(pases=3)'"),
         (["export", "run", "labels.csv", "--format", "csv"], "unknown format 'csv'"),
         (["export", "run", "run/config.yaml"], "run/config.yaml exists"),
