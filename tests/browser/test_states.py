@@ -80,7 +80,7 @@ def test_a_pair_that_comes_late_does_not_replace_the_one_on_the_screen(site: Sit
     page = visit(labeller=None)
     held: list[Any] = []
     page.route(f"**/{site.file(slow).name}", lambda route: held.append(route))
-    page.keyboard.press("Enter")
+    page.wait_for_selector("#labeller").press("Enter")  # the form comes when the server has said what it asks
     assert shown(page) == early
     held[0].continue_()
     page.wait_for_function(
