@@ -34,7 +34,7 @@ NOTHING = "no runs yet, or no baseline"
 def run(task: str, paid: int | str, condition: str = "", **settings: Any) -> Run:
     """A task paid by so many labels, or by its own reward; `settings` differ from what the command line does."""
     pay: dict[str, Any] = {"reward": "true"} if paid == TRUE else {"labels": paid}
-    usual = {"env": f"prefrl/{task}-v0", "total_timesteps": STEPS[task]}
+    usual = {"env": f"prefrl/{task}-v0", "total_timesteps": settings.get("total_timesteps") or STEPS[task]}
     return Run(task, condition or (TRUE if paid == TRUE else f"{paid} labels"), RunConfig(**usual | pay | settings))
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from prefrl.evaluate import evaluate as evaluate
     from prefrl.loop import Learner as Learner
     from prefrl.loop import Lockstep as Lockstep
-    from prefrl.loop import Recent as Recent
     from prefrl.loop import Turns as Turns
+    from prefrl.recent import Recent as Recent
     from prefrl.refit import refit as refit
     from prefrl.report import report as report
     from prefrl.reward.ensemble import Ensemble as Ensemble

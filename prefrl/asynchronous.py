@@ -23,10 +23,11 @@ from prefrl import live
 from prefrl.candidates import Candidates, Offers, offer
 from prefrl.control.environments import EnvFacts
 from prefrl.files import read_json, reading, whole
-from prefrl.loop import ATTEMPTS, Asker, Learner, Recent, Show, Turns, compare, learner_of, take_newest
+from prefrl.loop import ATTEMPTS, Asker, Learner, Show, Turns, compare, learner_of, take_newest
 from prefrl.oracles import observe
 from prefrl.parts import Parts
 from prefrl.processes import to_stderr
+from prefrl.recent import Recent
 from prefrl.reward.ensemble import Ensemble
 from prefrl.room import LOOK, is_full, shortage
 from prefrl.runs import RunFolder
@@ -49,6 +50,10 @@ FIRST = 10
 AWAY = "the run's database cannot be reached: the run goes on by itself when it can"
 FULL = "the disk is full: make room, and the run goes on by itself"
 RIGHT = "reward/prequential_accuracy"
+AT_ONCE = 100
+"""Comparisons that are trained on between looks at new answers, by a fit that goes on all the time: a few seconds."""
+SELDOM = 30.0
+"""Seconds between rewards that are published of such a fit where people answer: a net for frames has a megabyte."""
 FEW = 5
 """Fits over which labellers are not told yet how well the reward predicts them: 0 % of one answer says nothing."""
 PAUSE = 0.05
@@ -156,7 +161,7 @@ class Asynchronous:
             time.sleep(PAUSE)
             self.check()
             if time.monotonic() > until:
-                to_stderr(f"the policy has waited {LONG:g} s for answers of the oracle, and goes on waiting")
+                to_stderr(f"the policy has waited {LONG:g} s for answers of the oracle, or for the fit to them")
                 until = math.inf
 
     def _learned(self) -> int:
@@ -270,6 +275,10 @@ class Fitting:
     learner: Learner
     people: bool
     _told: int = -2
+    _published: tuple[int, float] = (-2, -math.inf)
+    """The offer whose answers the published reward knew, and when that was."""
+    _found: dict[str, float] = field(default_factory=dict)
+    """Since then."""
     _seconds: float = 0.0
     _metrics: dict[str, float] = field(default_factory=dict)
     _right: deque[float] = field(default_factory=partial(deque[float], maxlen=20))
@@ -291,9 +300,14 @@ class Fitting:
         asked = int(live.read(self.run, "asker").get("step", -1))
         began, found = time.perf_counter(), dict[str, float]()
         if candidates and (self.learner.ensemble.version or self._enough(asked)):
-            found = self.learner.learn(self._blinded(candidates), candidates.step)
+            found = self.learner.train(candidates.step, most=AT_ONCE)
+            self._found |= found
+        if candidates and self._found and self._worth_publishing(asked):
+            self._metrics = self._found | self.learner.publish(self._blinded(candidates), candidates.step)
+            self._found, self._published = {}, (asked, time.monotonic())
+            found = found or self._metrics
         if found:
-            self._seconds, self._metrics = self._seconds + time.perf_counter() - began, found
+            self._seconds += time.perf_counter() - began
             self._right += [found[RIGHT]] if RIGHT in found else []
             self._keep()
         if found or asked != self._told:
@@ -301,6 +315,11 @@ class Fitting:
             right = mean(self._right) if len(self._right) >= FEW else None
             live.write(self.run, "learner", step=asked, seconds=self._seconds, right=right, metrics=self._metrics)
         return bool(found)
+
+    def _worth_publishing(self, asked: int) -> bool:
+        """Every fit is; one that goes on all the time, when an offer was answered, or every now and then."""
+        answered, at = self._published
+        return self.learner.fit.rate is None or asked > answered or time.monotonic() - at > SELDOM
 
     def _enough(self, asked: int) -> bool:
         """For the first fit: all answers about the untrained policy, or a few of people's."""

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefrl.control import camera
-from prefrl.loop import Recent, Show
+from prefrl.loop import Show
 from prefrl.oracles import Human
 from prefrl.parts import Parts
+from prefrl.recent import Recent
 from prefrl.store import Store
 
 if TYPE_CHECKING:

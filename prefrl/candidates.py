@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from prefrl.files import reading, unpack
+from prefrl.frames import shared, stacks
 from prefrl.live import FOLDER
 from prefrl.types import Array, Segment
 
@@ -54,16 +55,25 @@ class Offers:
 
 
 def packed(segments: Sequence[Segment]) -> dict[str, Any]:
-    """The arrays of segments, all of one length, stacked: obs (segments, T, *obs) and so on."""
+    """The arrays of segments, all of one length, stacked: obs (segments, T, *obs) and so on.
+
+    In place of stacks of frames stand their frames (segments, T + n - 1, H, W), with n as `stack`.
+    """
     columns = {name: [getattr(segment, name) for segment in segments] for name in ("obs", "acts", "truth", "state")}
     whole = {name: column for name, column in columns.items() if not any(part is None for part in column)}
     media = {} if not any(segment.media for segment in segments) else {"media": [s.media or "" for s in segments]}
-    return {**whole, **media, "step": [segment.step for segment in segments]}
+    packed = {**whole, **media, "step": [segment.step for segment in segments]}
+    frames = [shared(segment.obs) for segment in segments]
+    if frames and not any(each is None for each in frames):
+        packed = {**packed, "frames": frames, "stack": segments[0].obs.shape[1]}
+        del packed["obs"]
+    return packed
 
 
 def unpacked(arrays: dict[str, Array]) -> list[Segment]:
     """What `packed` gave, back."""
-    obs, acts = arrays["obs"], arrays["acts"]
+    obs = [stacks(frames, int(arrays["stack"])) for frames in arrays["frames"]] if "frames" in arrays else arrays["obs"]
+    acts = arrays["acts"]
     truth, state, media = (arrays.get(name, [None] * len(obs)) for name in ("truth", "state", "media"))
     rows = zip(obs, acts, truth, state, media, arrays["step"], strict=True)
     return [

@@ -7,7 +7,8 @@ from prefrl.control import camera
 from prefrl.runs import system
 
 EXTRAS = {
-    "mujoco": ("the paper's tasks", ("mujoco",)),
+    "mujoco": ("the paper's simulated tasks", ("mujoco",)),
+    "atari": ("the paper's games", ("ale_py", "cv2")),
     "web": ("the labelling page", ("av", "fastapi", "uvicorn")),
     "postgres": ("--store postgresql://...", ("psycopg",)),
     "parquet": ("prefrl export --format parquet", ("pyarrow",)),

@@ -1,5 +1,6 @@
 """How good a trained policy is under the true reward, and how like it the learned one is."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from prefrl.control import policy
 from prefrl.control.policy import Algorithm
 from prefrl.control.rollout import Pay, learned
+from prefrl.control.vec_env import Episode
 from prefrl.files import reading
 from prefrl.parts import Parts
 from prefrl.reward.diagnostics import pearson
@@ -18,6 +20,9 @@ from prefrl.types import Array
 
 ENVS = 10
 """Episodes played side by side."""
+
+CHUNK = 100
+"""Steps of each that are kept before the learned reward is asked: frames would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +74,31 @@ def _newest_reward(folder: RunFolder, parts: Parts) -> Pay | None:
 
 
 def measure(model: Algorithm, parts: Parts, pay: Pay | None, episodes: int, seed: int) -> Evaluation:
-    """`episodes` of `model` in fresh environments; `pay`: the learned reward to correlate with the true one."""
+    """`episodes` of `model` in fresh environments; `pay`: the learned reward to correlate with the true one.
+
+    Every environment plays as many as any other, or one less: the first to end would be the short ones.
+    """
     recorder = parts.recorder(min(episodes, ENVS))
     recorder.seed(seed)
-    act = policy.actor(model)
+    act = policy.actor(model, not parts.facts.frames, seed)
     obs = recorder.reset()
     paid, truth = [], []
-    while len(recorder.episodes) < episodes:
-        obs, _, dones, _ = recorder.step(act(obs))
-        if dones.any():
+    found: list[float] = []
+    while len(found) < episodes:
+        obs, _, _, _ = recorder.step(act(obs))
+        found = _first(recorder.episodes, episodes, recorder.num_envs)
+        if recorder.kept >= CHUNK or len(found) == episodes:
             rollout = recorder.take()
-            truth.append(rollout.truth)
-            paid.append(pay(rollout) if pay else rollout.truth)
+            truth.append(rollout.truth.ravel())
+            paid.append((pay(rollout) if pay else rollout.truth).ravel())
     recorder.close()
-    returns = np.array([total for _, total in recorder.episodes[:episodes]])
-    return Evaluation(returns, pearson(np.concatenate(paid), np.concatenate(truth)) if pay else None)
+    return Evaluation(np.array(found), pearson(np.concatenate(paid), np.concatenate(truth)) if pay else None)
+
+
+def _first(ended: Sequence[Episode], episodes: int, envs: int) -> list[float]:
+    """True returns of the first episodes of every environment, so many that they are `episodes` in all."""
+    found = []
+    for env in range(envs):
+        quota = episodes // envs + (env < episodes % envs)
+        found += [each.total for each in ended if each.env == env][:quota]
+    return found

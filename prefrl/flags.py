@@ -26,6 +26,8 @@ def add_settings(command: argparse.ArgumentParser) -> None:
             options |= {"nargs": "+", "metavar": "NAME=VALUE"}
         else:
             options |= {"type": int if "int" in str(setting.type) else str, "metavar": setting.name.upper()}
+        if setting.metadata.get("alone"):
+            options |= {"nargs": "?", "const": setting.metadata["alone"]}
         command.add_argument(*flags, **options)
 
 

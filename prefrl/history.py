@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class History:
     def wall_seconds(self) -> float:
         return self.earlier_seconds + time.perf_counter() - self._began
 
-    def add(self, episodes: list[tuple[int, float]], step: int) -> None:
+    def add(self, episodes: Sequence[tuple[int, float]], step: int) -> None:
         """Takes in the episodes since the last checkpoint; the one at `step` is the best if their mean is."""
         self.episodes += episodes
         if episodes and (mean := float(np.mean([total for _, total in episodes]))) > self.best_return:

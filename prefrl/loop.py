@@ -2,29 +2,26 @@
 
 import json
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from prefrl.candidates import packed, unpacked
-from prefrl.files import read_json, reading, unpack
+from prefrl.files import read_json, reading
 from prefrl.oracles import observe
 from prefrl.parts import Parts
+from prefrl.recent import Recent
 from prefrl.reward import diagnostics
 from prefrl.reward.ensemble import Ensemble, stack
 from prefrl.reward.fit import Fit
 from prefrl.reward.loss import preference
 from prefrl.reward.true import TrueReward
 from prefrl.store import Store
-from prefrl.types import Comparison, Label, Oracle, Query, Schedule, Segment, Select
-
-RECENT_STEPS = 30_000
-"""Steps of the policy that are asked about, and on which rewards are normalised: a few rollouts of the newest."""
+from prefrl.types import Array, Comparison, Label, Oracle, Query, Schedule, Segment, Select
 
 COMPARED = 4
 """Every so-manieth recent segment is enough to correlate learned with true reward."""
@@ -32,29 +29,11 @@ COMPARED = 4
 AT_RISK = 0.5
 """Seconds of an oracle's work that a kill may lose."""
 
+WORTHWHILE = 4
+"""Updates that are due before a fit with a rate of its own makes any: a fraction of one cannot be made."""
+
 ATTEMPTS = 5
 """How often a turn asks again in place of what the oracle could not tell."""
-
-
-class Recent:
-    """The newest `size` segments of the policy, with their truth: what is asked about and normalised on."""
-
-    def __init__(self, size: int) -> None:
-        self.segments: deque[Segment] = deque(maxlen=size)
-
-    def add(self, segments: Iterable[Segment]) -> None:
-        self.segments.extend(segments)
-
-    def blind(self) -> list[Segment]:
-        return [segment.blind() for segment in self.segments]
-
-    def save(self, file: Path) -> None:
-        np.savez(file, **packed(self.segments))
-
-    def load(self, file: Path) -> None:
-        with reading(file):
-            self.segments.clear()
-            self.add(unpacked(unpack(file)))
 
 
 Show = Callable[[Segment], Segment]
@@ -93,7 +72,10 @@ class Learner:
             raise ValueError(f"labels must be at least 1, got {self.budget}")
         self.optimizer = self.fit.optimizer(self.ensemble)
         self._comparisons: dict[tuple[int, str], Comparison] = {}
+        self._judged: list[Array] = []  # of fresh labels since the last fit: what was predicted, and answered
         self.seen = 0  # the newest label that has been learned from
+        self.trained = 0.0  # the step up to which a fit with a rate of its own has done what is due
+        self.fitted = 0.0  # comparisons trained on by such a fit
 
     def due(self, progress: float, upto: int | None = None) -> int:
         """How many questions the schedule owes at `progress`, beyond those of steps up to `upto`; open ones count."""
@@ -116,40 +98,60 @@ class Learner:
         return self.store.ask([Query(left.id, right.id, step=step, why=self.why) for left, right in sides])
 
     def learn(self, recent: Sequence[Segment], step: int, upto: int | None = None) -> dict[str, float]:
-        """Fits to all answers if there are new ones, normalises on `recent`, publishes; what was found."""
-        fresh, self.seen = self.store.comparisons(self.seen, upto)
-        metrics = self._judge([c for c in fresh if c.preference is not None])
+        """Fits to all answers if there is something to learn, normalises on `recent`, publishes; what was found."""
+        metrics = self.train(step, upto)
+        return metrics | self.publish(recent, step) if metrics else {}
+
+    def train(self, step: int, upto: int | None = None, most: int | None = None) -> dict[str, float]:
+        """Takes in new answers and fits to all; nothing is found where nothing was to be learned.
+
+        That is where no answer is new; or, at a fit's own `rate`, where no update is due: `most` is then the number of
+        comparisons to train on at once.
+        """
+        fresh, self.seen = self.store.comparisons(self.seen, upto, self.fit.keep)
+        self._judge([c for c in fresh if c.preference is not None])
         self._keep(fresh)
         answers = [c for c in fresh if c.labeller or c.preference is not None]  # not what the run withdrew itself
-        if not answers or not self._comparisons:
+        passes = self._book(bool(answers), step, most) if self._comparisons else 0
+        if not passes:
             return {}
-        first = self.ensemble.version == 0
-        metrics |= self.fit(
-            self.ensemble,
-            self.optimizer,
-            list(self._comparisons.values()),
-            self.fit.first_passes if first else self.fit.passes,
-            np.random.default_rng([self.seed, step]),
-        )
+        rng = np.random.default_rng([self.seed, step, *([] if most is None else [int(self.trained)])])
+        found = self.fit(self.ensemble, self.optimizer, list(self._comparisons.values()), passes, rng)
+        if self._judged:
+            found |= diagnostics.prequential(*np.concatenate(self._judged, axis=1))
+            self._judged.clear()
+        return found | ({"reward/fitted": self.fitted} if self.fit.rate else {})
+
+    def _book(self, fresh: bool, step: int, most: int | None) -> float:
+        """Passes over the comparisons that are made now, and count as made; 0 if there is no need."""
+        if self.ensemble.version == 0:
+            self.trained = float(step)
+            return self.fit.first_passes if fresh else 0
+        if self.fit.rate is None:
+            return self.fit.passes if fresh else 0
+        due = self.fit.rate * (step - self.trained)
+        if due < min(WORTHWHILE * self.fit.batch, len(self._comparisons)):
+            return 0
+        due = min(due, most or due)
+        self.trained += due / self.fit.rate
+        self.fitted += due
+        return due / len(self._comparisons)
+
+    def publish(self, recent: Sequence[Segment], step: int) -> dict[str, float]:
+        """Normalises on `recent` and publishes; what was found."""
         paid = self.ensemble.normalise(recent)
         self.ensemble.version = self.store.publish(self.ensemble.to_bytes(), step=step, labels=len(self._comparisons))
-        return (
-            metrics
-            | diagnostics.distribution(paid)
-            | {
-                "reward/version": float(self.ensemble.version),
-                "labels/learned": float(len(self._comparisons)),
-            }
-        )
+        found = {"reward/version": self.ensemble.version, "labels/learned": len(self._comparisons)}
+        return diagnostics.distribution(paid) | {name: float(value) for name, value in found.items()}
 
-    def _judge(self, fresh: Sequence[Comparison]) -> dict[str, float]:
+    def _judge(self, fresh: Sequence[Comparison]) -> None:
         if not fresh or self.ensemble.version == 0:
-            return {}
+            return
         left, right = (
             torch.as_tensor(self.ensemble.returns([getattr(c, s) for c in fresh])) for s in ("left", "right")
         )
         p = preference(left, right).mean(0).numpy()
-        return diagnostics.prequential(p, np.array([c.preference for c in fresh]))
+        self._judged.append(np.stack([p, np.array([c.preference for c in fresh], p.dtype)]))
 
     def _keep(self, fresh: Sequence[Comparison]) -> None:
         for comparison in fresh:
@@ -157,6 +159,9 @@ class Learner:
             self._comparisons.pop(key, None)
             if comparison.preference is not None:
                 self._comparisons[key] = comparison
+        surplus = len(self._comparisons) - (self.fit.keep or len(self._comparisons))
+        for key in [*islice(self._comparisons, max(surplus, 0))]:
+            del self._comparisons[key]
 
     def state(self) -> dict[str, torch.Tensor]:
         """The ensemble and its optimizer, flat."""
@@ -166,13 +171,17 @@ class Learner:
             for name, value in entry.items()
         }
         l2 = torch.tensor([group["weight_decay"] for group in self.optimizer.param_groups], dtype=torch.float64)
+        counts = {"version": self.ensemble.version, "trained": self.trained, "fitted": self.fitted}
         ensemble = {f"ensemble.{name}": value for name, value in self.ensemble.state_dict().items()}
-        return ensemble | moments | {"l2": l2, "version": torch.tensor(self.ensemble.version)}
+        tensors = {name: value.contiguous() for name, value in (ensemble | moments).items()}
+        kept = {name: torch.tensor(count, dtype=torch.float64) for name, count in counts.items()}  # float32 skips steps
+        return tensors | kept | {"l2": l2}
 
     def load(self, state: dict[str, torch.Tensor], upto: int | None = None) -> None:
         """Goes on from `state`, and from the store's answers to queries of steps up to `upto`."""
         self.ensemble.load_state_dict(_under("ensemble.", state))
         self.ensemble.version = int(state["version"])
+        self.trained, self.fitted = float(state["trained"]), float(state["fitted"])
         entries: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in _under("optimizer.", state).items():
             i, moment = name.split(".")
@@ -180,7 +189,7 @@ class Learner:
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": entries})
         for group, l2 in zip(self.optimizer.param_groups, state["l2"].tolist(), strict=True):
             group["weight_decay"] = l2
-        fresh, self.seen = self.store.comparisons(0, upto)
+        fresh, self.seen = self.store.comparisons(0, upto, self.fit.keep)
         self._keep(fresh)
 
 

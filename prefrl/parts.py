@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -22,8 +22,9 @@ from prefrl.reward.fit import Fit
 from prefrl.reward.networks import MakeNet
 from prefrl.runs import RunConfig
 from prefrl.types import Oracle, Schedule, Select
+from prefrl.usual import Usual, usual
 
-NETS: Mapping[str, MakeNet] = {"mlp": networks.MLP}
+NETS: Mapping[str, MakeNet] = {"cnn": networks.CNN, "mlp": networks.MLP}
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,20 @@ class Parts:
 
         `facts`: what was found out about the environment before; without them it is looked at.
         """
+        facts = facts or inspect(
+            config.env,
+            segment_length=config.segment_length,
+            allow_variable_horizon=config.allow_variable_horizon,
+            options=config.env_options,
+        )
+        config = completed(config, facts.frames)
         found: Mapping[str, Callable[[], Any]] = {
             "algo": lambda: algorithm(config.algo),
             "oracle": lambda: resolve(config.oracle, oracles, "oracle"),
             "select": lambda: resolve(config.select, queries, "strategy"),
-            "schedule": lambda: resolve(config.schedule, schedules, "schedule"),
-            "fit": lambda: find_fit(config.fit),
-            "net": lambda: find_net(config.net),
+            "schedule": lambda: resolve(config.schedule or "", schedules, "schedule"),
+            "fit": lambda: find_fit(config.fit or ""),
+            "net": lambda: find_net(config.net or ""),
         }
         for name in objects:
             if name not in found:
@@ -63,9 +71,6 @@ class Parts:
                 raise ValueError(f"{name} {getattr(config, name)!r} cannot be called")
         if not isinstance(chosen["fit"], Fit):
             raise ValueError(f"fit must be a prefrl.Fit, got {chosen['fit']!r}")
-        facts = facts or inspect(
-            config.env, segment_length=config.segment_length, allow_variable_horizon=config.allow_variable_horizon
-        )
         parts = cls(config, facts, **chosen)
         parts._check_labels()
         parts._check_checkpoints()
@@ -140,16 +145,21 @@ class Parts:
     @property
     def preset(self) -> Preset:
         """What the algorithm starts from, where the configuration says nothing else."""
-        return preset(self.algo, self.config.env)
+        return preset(self.algo, self.config.env, self.facts.frames)
+
+    @property
+    def usual(self) -> Usual:
+        return usual(self.facts.frames)
 
     def recorder(self, n_envs: int | None = None, report: Callable[[str], None] | None = None) -> Recorder:
         """The environments that the policy trains on, or `n_envs` of them.
 
         `report`: told of those that crash or hang, and are made anew; without it they end the run.
         """
-        horizon = None if self.facts.varies else self.facts.horizon
+        horizon = None if self.facts.varies or self.facts.continuing else self.facts.horizon
         filmed = self.facts.segment_length if self.people and n_envs is None else None
-        return policy.recorded(self.config.env, n_envs or self.n_envs, horizon, filmed, report)
+        n, options = n_envs or self.n_envs, self.config.env_options
+        return policy.recorded(self.config.env, n, horizon, filmed, report, **options)
 
     def model(self, recorder: Recorder) -> Algorithm:
         return policy.build(self.algo, recorder, self.config.hyper, self.config.seed, self.config.device)
@@ -163,10 +173,18 @@ class Parts:
         return {"question": self.config.question} if self.config.question else self.facts.instructions
 
     def spaces(self) -> dict[str, Any]:
-        """What a reward must know of the environment: shapes, and how many discrete actions there are."""
+        """What a reward must know: shapes, how many discrete actions there are, and the deviation of what it pays."""
         acts = self.facts.action_space
         choices = int(acts.n) if isinstance(acts, gym.spaces.Discrete) else None
-        return {"obs_shape": self.facts.observation_space.shape, "act_shape": acts.shape or (), "choices": choices}
+        shapes = {"obs_shape": self.facts.observation_space.shape, "act_shape": acts.shape or ()}
+        return {**shapes, "choices": choices, "std": self.usual.std}
+
+
+def completed(config: RunConfig, frames: bool) -> RunConfig:
+    """The configuration with the names that its observations, frames or vectors, ask for where it has none."""
+    chosen = usual(frames)
+    names = {name: getattr(config, name) or getattr(chosen, name) for name in ("net", "fit", "schedule")}
+    return replace(config, **names)
 
 
 def find_fit(name: str) -> Fit:

@@ -22,11 +22,16 @@ if TYPE_CHECKING:
     from prefrl.store import Store
 
 
-def option(default: Any, help: str) -> Any:
-    """A field of a configuration, with the sentence that `--help` shows."""
+SHOWN = ("nobody", "people", "all")
+"""Who may see the score of an Atari game."""
+
+
+def option(default: Any, help: str, alone: str | None = None) -> Any:
+    """A field of a configuration, with the sentence that `--help` shows; `alone`: what its flag means without value."""
+    metadata = {"help": help, "alone": alone}
     if isinstance(default, dict):
-        return field(default_factory=dict, metadata={"help": help})
-    return field(default=default, metadata={"help": help})
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,9 @@ class RunConfig:
     reward: str = option("learned", "learned: from labels; true: the environment's own, the baseline")
     oracle: str = option("synthetic", "who answers: synthetic, stochastic(beta=1), mistaken, ... or module:name")
     select: str = option("disagreement", "which pairs to ask about: uniform, disagreement, ... or module:name")
-    schedule: str = option("hyperbolic", "when to ask: constant, hyperbolic, upfront, or module:name")
-    net: str = option("mlp", "the reward net: mlp, or module:Class")
-    fit: str = option("fit", "how rewards are fitted, with what differs: fit(passes=5, lr=0.001)")
+    schedule: str | None = option(None, "when to ask: hyperbolic, constant, upfront, or module:name")
+    net: str | None = option(None, "the reward net: mlp, cnn, or module:Class; for frames cnn, if not given")
+    fit: str | None = option(None, "how rewards are fitted: fit(passes=5), or frames(rate=0.05)")
     members: int = option(3, "nets in the reward ensemble")
     turns: int = option(100, "rounds of asking and refitting in the run")
     segment_length: int | None = option(None, "steps of a segment; as the environment says, if not given")
@@ -58,6 +63,9 @@ class RunConfig:
     allow_variable_horizon: bool = option(False, "admit episodes of different lengths, which tell about the reward")
     eval_episodes: int = option(10, "episodes of the final evaluation")
     asynchronous: bool = option(False, "policy, questions and reward in a process each; with people always")
+    show_score: str = option(
+        "nobody", "who sees the score of an Atari game: nobody, people, or all, which is meant if none is named", "all"
+    )
     store: str | None = option(None, "URL of an empty PostgreSQL database for queries and labels, in place of a file")
     question: str | None = option(None, "what people are asked about a pair, in place of the task's own question")
     device: str = option("cpu", "where nets live: cpu, cuda, auto")
@@ -72,8 +80,15 @@ class RunConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.reward not in ("learned", "true"):
             raise unknown("reward", self.reward, ["learned", "true"])
+        if self.show_score not in SHOWN:
+            raise unknown("way to show the score:", self.show_score, SHOWN)
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
+
+    @property
+    def env_options(self) -> dict[str, Any]:
+        """What the environment is made with."""
+        return {} if self.show_score == SHOWN[0] else {"show_score": self.show_score}
 
     @property
     def task(self) -> str:

@@ -11,11 +11,12 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from prefrl.control.environments import EnvFacts
+from prefrl.control.environments import EnvFacts, sees_frames
 from prefrl.control.tasks import algorithm
 from prefrl.names import unknown
 from prefrl.parts import Parts, find_fit
 from prefrl.runs import RunConfig
+from prefrl.usual import usual
 
 Plain = None | bool | int | float | str
 
@@ -97,7 +98,7 @@ def varied(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
         place, key = _place(name)
         found[place][key] = value
     hyper = config.hyper | found["hyper"]
-    fit = _with_numbers(config.fit, found["fit"]) if found["fit"] else config.fit
+    fit = _with_numbers(_fit(config), found["fit"]) if found["fit"] else config.fit
     return RunConfig.of(asdict(config) | {"hyper": hyper, "fit": fit} | found[""])
 
 
@@ -113,7 +114,7 @@ def parameter(word: str) -> Parameter:
         return _range(name, text)
     if text.endswith(":log"):
         raise ValueError(f"{word}: only a range has a scale; leave out :log")
-    items = [item if SETTINGS.get(name) is str else _plain(name, item) for item in _split(text)]
+    items = [item if SETTINGS.get(name) in (str, str | None) else _plain(name, item) for item in _split(text)]
     return _choices(name, items)
 
 
@@ -200,14 +201,20 @@ def _check(p: Parameter, config: RunConfig) -> None:
 
 
 def _check_number(p: Parameter, key: str, config: RunConfig) -> None:
-    if ":" in config.fit:
-        raise ValueError(f"{p.name} cannot vary in {config.fit!r}: write its numbers, as in --fit 'fit(passes=5)'")
-    numbers = {f.name: type(f.default) for f in fields(find_fit(config.fit)) if isinstance(f.default, int | float)}
+    fit = _fit(config)
+    if ":" in fit:
+        raise ValueError(f"{p.name} cannot vary in {fit!r}: write its numbers, as in --fit 'fit(passes=5)'")
+    numbers = {f.name: type(f.default) for f in fields(find_fit(fit)) if isinstance(f.default, int | float)}
     if key not in numbers:
         raise unknown("number of the fit", key, numbers)
     kinds = {int} if numbers[key] is int else {int, float}
     if not {type(end) for end in p.ends} <= kinds:
         raise ValueError(f"{p.name} takes {'whole numbers' if float not in kinds else 'numbers'}")
+
+
+def _fit(config: RunConfig) -> str:
+    """The fit's name: the configuration's, or the usual one."""
+    return config.fit or usual(sees_frames(config.env, **config.env_options)).fit
 
 
 def _check_runs(config: RunConfig, parameters: Sequence[Parameter]) -> None:

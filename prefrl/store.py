@@ -13,7 +13,9 @@ from uuid import uuid4
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select, true
 
+from prefrl.files import reading as reading_file
 from prefrl.files import sync, unpack, whole
+from prefrl.frames import shared, stacks
 from prefrl.tables import find, labels, opened, put, queries, reading, rewards, segments, sqlite_file, writing
 from prefrl.types import NOTES, UNDONE, Comparison, Label, Query, Segment
 
@@ -144,12 +146,16 @@ class Store:
         """All labels with an id above `after`, to queries of the first `upto` steps, superseded ones too."""
         return [Label(**row._asdict()) for row in self._all(_labels(select(labels), after, upto))]
 
-    def comparisons(self, after: int = 0, upto: int | None = None) -> tuple[list[Comparison], int]:
-        """What `labels` gives, as comparisons, and the `after` to go on from."""
+    def comparisons(
+        self, after: int = 0, upto: int | None = None, last: int | None = None
+    ) -> tuple[list[Comparison], int]:
+        """What `labels` gives, as comparisons, or from the `last` preferences on; and the `after` to go on from."""
         both = select(
             labels.c.id, queries.c.left, queries.c.right, labels.c.preference, labels.c.query, labels.c.labeller
         )
         rows = self._all(_labels(both, after, upto))
+        told = [i for i, row in enumerate(rows) if row.preference is not None]
+        rows = rows[told[-last] :] if last and last < len(told) else rows
         loaded = self.segments(i for row in rows for i in (row.left, row.right))
         blind = {i: segment.blind() for i, segment in loaded.items()}
         fresh = [Comparison(blind[r.left], blind[r.right], r.preference, r.query, r.labeller) for r in rows]
@@ -222,6 +228,9 @@ class Store:
     def _read_file(self, name: str) -> Segment:
         path = self._path(name)
         arrays = unpack(path)
+        if arrays.keys() >= {"frames", "stack"}:
+            with reading_file(path):
+                arrays["obs"] = stacks(arrays.pop("frames"), int(arrays.pop("stack")))
         if arrays.keys() - {"truth", "state"} == {"obs", "acts"}:
             segment = Segment(arrays["obs"], arrays["acts"], arrays.get("truth"), state=arrays.get("state"))
             if digest(segment) == name:
@@ -264,8 +273,14 @@ def checked(label: Label) -> Label:
 
 
 def _save(path: Path, segment: Segment) -> None:
+    """Pixels are kept once, and compressed: a segment of a game takes a hundredth of what its stacks would."""
+    arrays = _arrays(segment)
+    frames = shared(segment.obs)
+    if frames is not None:
+        del arrays["obs"]
+        arrays |= {"frames": frames, "stack": np.array(segment.obs.shape[1])}
     with whole(path) as file:
-        np.savez(file, allow_pickle=False, **_arrays(segment))
+        (np.savez_compressed if segment.obs.dtype == np.uint8 else np.savez)(file, allow_pickle=False, **arrays)
 
 
 def _arrays(segment: Segment) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from prefrl.control.logger import run_logger
 from prefrl.control.policy import Algorithm
 from prefrl.control.rollout import Cutter, Pay, learned, true
 from prefrl.control.vec_env import Recorder
-from prefrl.evaluate import measure
+from prefrl.evaluate import Evaluation, measure
 from prefrl.history import History
-from prefrl.loop import RECENT_STEPS, Baseline, Lockstep, Recent, Turns, learner_of
+from prefrl.loop import Baseline, Lockstep, Turns, learner_of
 from prefrl.oracles import Human
 from prefrl.parts import Parts
 from prefrl.processes import Beside, check_imported, to_stderr
+from prefrl.recent import Recent
 from prefrl.reward.ensemble import Ensemble
 from prefrl.reward.true import TrueReward
 from prefrl.runs import RunConfig, RunFolder, free_folder, step_of
@@ -66,9 +67,9 @@ def train(
     recorder = parts.recorder(report=to_stderr if parts.asynchronous else None)
     model = parts.model(recorder)
     tracker = _tracker() if track else None
-    folder = RunFolder.create(out or free_folder(config), config, objects)
+    folder = RunFolder.create(out or free_folder(config), parts.config, objects)
     if tracker:
-        settings = asdict(replace(config, store=None))  # a URL may hold a password
+        settings = asdict(replace(parts.config, store=None))  # a URL may hold a password
         tracker.init(project="prefrl", name=folder.path.name, dir=folder.path, config=settings, sync_tensorboard=True)
     with folder.locked(), watching(recorder), closing(_Run(parts, folder, recorder, model, page, objects)) as run:
         run.begin()
@@ -121,7 +122,7 @@ class _Run:
         with ExitStack() as opened:  # whatever goes wrong, or is interrupted, in here
             opened.callback(self.recorder.close)
             self.store = opened.enter_context(self.folder.open_store())
-            recent = Recent(max(RECENT_STEPS // facts.segment_length, 2))
+            recent = Recent(max(self.parts.usual.recent_steps // facts.segment_length, 2))
             turns = Turns(config.turns, config.total_timesteps)
             self.driver, self.pay = self._driver(opened, recent, turns)
             self.model.set_logger(run_logger(self.folder.metrics, self.folder.path / "tb"))
@@ -134,7 +135,7 @@ class _Run:
         self, opened: ExitStack, recent: Recent, turns: Turns
     ) -> tuple[Lockstep | Baseline | Asynchronous, Pay]:
         if self.parts.config.reward == "true":
-            reward = TrueReward()
+            reward = TrueReward(self.parts.usual.std)
             return Baseline(reward, recent, turns), true(reward)
         if self.parts.asynchronous:
             ensemble = self.parts.ensemble()
@@ -168,7 +169,7 @@ class _Run:
         policy.restart(self.model, self.cutter, config.seed)
         policy.act_untrained(self.model, self.parts.untrained_steps)
         rollout, step = self.recorder.take(), self.model.num_timesteps
-        self.history.untrained_return = float(rollout.truth.mean()) * facts.horizon
+        self.history.untrained_return = self.recorder.earned / step * facts.horizon
         for name, value in self.driver(self.cutter(rollout, step), step).items():
             self.model.logger.record(name, value)
         self.model.logger.record("time/total_timesteps", step)
@@ -215,7 +216,7 @@ class _Run:
     def save(self) -> None:
         """A checkpoint: everything that `go_on` needs, in formats that run no code."""
         step = self.model.num_timesteps
-        self.history.add(self.recorder.take_episodes(), step)
+        self.history.add([(each.step, each.total) for each in self.recorder.take_episodes()], step)
         with self.folder.new_checkpoint(step) as half:
             policy.save(self.model, half)
             self.driver.save(half)
@@ -228,6 +229,7 @@ class _Run:
         wall = history.wall_seconds()
         pay = self.pay if config.reward == "learned" and self.driver.version else None
         evaluation = measure(self.model, self.parts, pay, config.eval_episodes, config.seed)
+        best = self._of_best() or evaluation
         counts = self.store.counts()
         summary = {
             "env": config.env,
@@ -244,6 +246,7 @@ class _Run:
             "best_return": history.best_return if history.best_step else None,
             "eval_return_mean": float(evaluation.returns.mean()),
             "eval_return_std": float(evaluation.returns.std()),
+            "best_eval_return_mean": float(best.returns.mean()) if history.best_step else None,
             "pearson": evaluation.pearson,
             "wall_seconds": wall,
             "policy_seconds": wall - self.driver.seconds,
@@ -251,6 +254,14 @@ class _Run:
             "steps_per_second": steps / wall,
         }
         self.folder.write("summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def _of_best(self) -> Evaluation | None:
+        """Of the checkpoint with the best training return, where that is not the last one: learning may collapse."""
+        config, step = self.parts.config, self.history.best_step
+        if step in (0, self.model.num_timesteps):
+            return None
+        policy.load(self.model, self.folder.checkpoint(best=True))
+        return measure(self.model, self.parts, None, config.eval_episodes, config.seed)
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from prefrl.candidates import Candidates, Offers
 from prefrl.control.callback import PreferenceCallback
 from prefrl.control.rollout import Cutter, learned
 from prefrl.control.vec_env import Recorder
-from prefrl.loop import ATTEMPTS, Lockstep, Recent, Turns
+from prefrl.loop import ATTEMPTS, Lockstep, Turns
 from prefrl.oracles import Synthetic
 from prefrl.queries import Disagreement
+from prefrl.recent import Recent
 from prefrl.store import Store
 from tests.tiny_envs import HORIZON, dot
 from tests.tiny_learner import TOTAL, TURNS, learner, make, parts, publish, segments

@@ -11,7 +11,8 @@ import pytest
 from prefrl import live
 from prefrl.asynchronous import Asynchronous, Fitting, clear
 from prefrl.candidates import Candidates, Offers
-from prefrl.loop import Recent, Turns
+from prefrl.loop import Turns
+from prefrl.recent import Recent
 from prefrl.room import RESERVE
 from prefrl.store import Store
 from tests.tiny_learner import TOTAL, answer, learner, make, publish, segments

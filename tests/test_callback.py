@@ -240,7 +240,7 @@ def test_the_log_shows_true_returns():
     callback = PreferenceCallback(recorder, learned(make()), Cutter(5, HORIZON), nothing)
     model = algorithm(PPO, recorder)
     model.learn(60, callback)
-    assert [episode["r"] for episode in model.ep_info_buffer] == [total for _, total in recorder.episodes] != []
+    assert [episode["r"] for episode in model.ep_info_buffer] == [episode.total for episode in recorder.episodes] != []
 
 
 def test_the_reward_sees_observations_as_they_are_where_the_policys_are_normalised():

@@ -31,7 +31,12 @@ from prefrl.types import Segment
 
 CHEETAH = "prefrl/HalfCheetah-v0"
 RUNNERS = [f"prefrl/{name}-v0" for name in ("HalfCheetah", "Hopper", "Walker2d", "Swimmer", "Ant", "Humanoid")]
-TASKS = [env_id for env_id in gym.registry if env_id.startswith("prefrl/")]
+BODIES = [f"prefrl_envs.{module}" for module in ("locomotion", "reacher", "pendulums")]
+TASKS = [
+    env_id
+    for env_id, spec in gym.registry.items()
+    if env_id.startswith("prefrl/") and str(spec.entry_point).split(":")[0] in BODIES
+]
 
 
 @pytest.fixture

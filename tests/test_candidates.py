@@ -6,9 +6,11 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from prefrl.candidates import Offers, offer
-from prefrl.loop import Recent
+from prefrl.candidates import Offers, offer, packed, unpacked
+from prefrl.frames import stacks
+from prefrl.recent import Recent
 from prefrl.types import Segment
+from tests.tiny_pixels import memory
 from tests.waiting import soon
 
 ARRAYS = ("obs", "acts", "truth", "state")
@@ -18,13 +20,15 @@ KINDS = {
     "clips": {"media": "0" * 64 + ".webm"},
     "blind": {"truth": None},
     "nothing to see": {},
+    "stacks": {"obs": stacks(np.arange(6 * 2 * 2, dtype=np.uint8).reshape(6, 2, 2), 3)},
+    "pixels": {"obs": np.random.default_rng(0).integers(256, size=(4, 3, 2, 2), dtype=np.uint8)},
 }
 
 
 def segment(number, **more):
     """Of 4 steps; everything in it says its number."""
     obs, acts = np.full((4, 2), number, np.float32), np.full(4, number % 3)
-    return Segment(obs, acts, **{"truth": np.full(4, float(number)), "step": 10 * number, **more})
+    return Segment(more.pop("obs", obs), acts, **{"truth": np.full(4, float(number)), "step": 10 * number, **more})
 
 
 def same(one, other):
@@ -40,6 +44,40 @@ def test_what_is_offered_comes_back(kind, tmp_path):
     found = Offers(tmp_path).newest()
     assert found.step == 40
     assert all(same(*pair) for pair in zip(given, found.segments, strict=True))
+
+
+def filmed(number):
+    """A segment as a game's, 25 steps of four frames."""
+    frames = np.random.default_rng(number).integers(256, size=(28, 20, 20), dtype=np.uint8)
+    return Segment(stacks(frames, 4), np.zeros(25, int), np.zeros(25), step=number)
+
+
+@pytest.mark.parametrize("keep", ["offer", "recent"])
+def test_frames_are_written_once_and_read_as_what_they_share(keep, tmp_path):
+    given = [filmed(number) for number in range(8)]
+    if keep == "offer":
+        offer(tmp_path, given, step=40)
+        found, file = Offers(tmp_path).newest().segments, tmp_path / "live" / "candidates.npz"
+    else:
+        recent, other, file = Recent(8), Recent(8), tmp_path / "recent.npz"
+        recent.add(given)
+        recent.save(file)
+        other.load(file)
+        found = list(other.segments)
+    assert all(same(*pair) for pair in zip(given, found, strict=True))
+    assert file.stat().st_size < 8 * (28 * 20 * 20 + 1_000)
+    assert memory(found[0].obs) == 8 * 28 * 20 * 20  # of all of them
+
+
+def test_where_not_all_are_stacks_all_are_written_out(tmp_path):
+    frames = np.random.default_rng(0).integers(256, size=(25, 4, 20, 20), dtype=np.uint8)
+    given = [filmed(1), Segment(frames, np.zeros(25, int), np.zeros(25))]
+    offer(tmp_path, given, step=40)
+    assert all(same(*pair) for pair in zip(given, Offers(tmp_path).newest().segments, strict=True))
+
+
+def test_an_offer_of_nothing_comes_back(tmp_path):
+    assert unpacked({name: np.array(column) for name, column in packed([]).items()}) == []
 
 
 def test_of_some_segments_there_is_a_clip(tmp_path):

@@ -143,10 +143,24 @@ def test_a_command_is_refused(words, why, capsys):
         (["--hyper", "batch_size=0"], "PPO does not take these settings"),
         (["--algo", "sac", "--env", "tests.tiny_envs:DiscreteDot-v0"], "SAC does not take these settings"),
         (["--config", "none.yaml"], "none.yaml cannot be read"),
+        (["--env", "ALE/Pong-v5"], "ALE/Pong-v5 is the bare game, its score in sight: train on prefrl/Pong-v0"),
+        (["--env", "prefrl/Tennis-v0"], "nobody has said where Tennis shows its score"),
+        (["--env", "tests.tiny_pixels:Memory-v0"], "observations of 128 bytes are a console's memory"),
+        (["--env", "tests.tiny_pixels:Small-v0"], "frames of shape (4, 35, 84) are too small"),
+        (["--show-score"], "it has no score to show: leave out --show-score"),
+        (["--show-score", "poeple"], "no way to show the score: 'poeple': did you mean 'people'?"),
+        (["--net", "cnn"], "net 'cnn' gives no rewards here: cnn looks at frames"),
     ],
 )
 def test_training_is_refused(changes, why, capsys):
     assert why in refusal(capsys, "train", *SHORT, *changes)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"), [([], "nobody"), (["--show-score"], "all"), (["--show-score", "people"], "people")]
+)
+def test_the_score_is_shown_to_all_where_nobody_is_named(words, shown):
+    assert vars(parser().parse_args(["train", *words])).get("show_score", "nobody") == shown
 
 
 @pytest.mark.parametrize(

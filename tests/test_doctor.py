@@ -30,6 +30,7 @@ def test_every_missing_extra_is_named(installed):
     installed.clear()
     assert [line.partition('"prefrl')[2] for line in lines() if "needs" in line] == [
         '[mujoco]"',
+        '[atari]"',
         '[web]"',
         '[postgres]"',
         '[parquet]"',

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete, MultiBinary
 
-from prefrl.control.environments import describe, findings, inspect, make
+from prefrl.control.environments import describe, findings, inspect, make, sees_frames
 from prefrl_envs import FixedHorizon
+from tests import tiny_pixels
 from tests.tiny_envs import HORIZON, Dot, VariableLength
 
-TINY = "tests.tiny_envs"
+TINY, PIXELS = "tests.tiny_envs", tiny_pixels.__name__
 
 
 class Bare(gym.Wrapper[Any, Any, Any, Any]):
@@ -70,6 +71,10 @@ def needs_a_file() -> gym.Env[Any, Any]:
     raise FileNotFoundError("level.txt")
 
 
+def wordy() -> gym.Env[Any, Any]:
+    raise ValueError("give it a level:\n  there are three\n")
+
+
 gym.register("Bare-v0", lambda: Bare(Dot()), max_episode_steps=HORIZON)
 gym.register("LongBare-v0", lambda: Bare(Dot()), max_episode_steps=200)
 gym.register("FixedCartPole-v0", lambda: FixedHorizon(gym.make("CartPole-v1"), 100))
@@ -82,6 +87,7 @@ gym.register("Switches-v0", Switches, max_episode_steps=HORIZON)
 gym.register("Worst-v0", lambda: Worst(Dot()), max_episode_steps=HORIZON)
 gym.register("AlwaysTerminates-v0", always_terminates)
 gym.register("NeedsAFile-v0", needs_a_file)
+gym.register("Wordy-v0", wordy)
 gym.register("Endless-v0", Dot)
 gym.register("Long-v0", Dot, max_episode_steps=12_345)
 
@@ -116,6 +122,10 @@ def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch) -> None:
         ("no_such_module:Dot-v0", "No module named 'no_such_module'"),
         ("NeedsAFile-v0", "'NeedsAFile-v0' cannot be made: FileNotFoundError: level.txt"),
         ("os:getcwd", "it gave a str, not a gymnasium.Env"),
+        ("ALE/Pong-v5", "ALE/Pong-v5 is the bare game, its score in sight: train on prefrl/Pong-v0, which is prepared"),
+        ("ALE/Pong-ram-v5", "train on prefrl/Pong-v0, which is prepared"),
+        ("ALE/SpaceInvaders-v5", "train on prefrl/SpaceInvaders-v0"),
+        ("Wordy-v0", "'Wordy-v0' cannot be made: give it a level: there are three"),
     ],
 )
 def test_a_name_that_makes_no_environment_is_refused_in_one_line(env_id: str, words: str) -> None:
@@ -139,6 +149,45 @@ except ValueError as refusal:
     assert run.stdout.decode().strip() == (
         "environment 'prefrl/Hopper-v0' cannot be made: MuJoCo is not installed: pip install \"prefrl[mujoco]\""
     )
+
+
+def test_without_ale_py_the_extra_to_install_is_named() -> None:
+    code = """
+import sys
+sys.modules["ale_py"] = None
+from prefrl.control.environments import make
+try:
+    make("prefrl/Pong-v0")
+except ValueError as refusal:
+    print(refusal)
+"""
+    run = subprocess.run([sys.executable, "-c", f"import sys; sys.path = {sys.path!r}\n{code}"], capture_output=True)
+    assert run.stdout.decode().strip() == (
+        "environment 'prefrl/Pong-v0' cannot be made: Atari needs ale-py and OpenCV: pip install \"prefrl[atari]\""
+    )
+
+
+@pytest.mark.parametrize("env_id", [f"{TINY}:Dot-v0", "prefrl/Hopper-v0"])
+def test_an_environment_without_a_score_is_not_asked_to_show_it(env_id: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be made: it has no score to show: leave out --show-score$"):
+        make(env_id, show_score="people")
+
+
+def test_a_game_whose_score_nobody_has_hidden_is_refused_in_one_line() -> None:
+    pytest.importorskip("ale_py")
+    with pytest.raises(ValueError, match=r"'prefrl/Tennis-v0' cannot be made: nobody .* pass --show-score") as refusal:
+        make("prefrl/Tennis-v0")
+    assert "\n" not in str(refusal.value)
+
+
+def test_whether_an_environment_is_observed_as_frames_is_found_without_playing() -> None:
+    assert sees_frames(f"{PIXELS}:Unseen-v0")
+    assert not sees_frames(f"{TINY}:Dot-v0")
+
+
+def test_a_game_that_is_only_made_with_its_score_in_sight_is_observed_as_frames() -> None:
+    pytest.importorskip("ale_py")
+    assert sees_frames("prefrl/Tennis-v0", show_score="all")
 
 
 def test_inspection_finds_what_training_needs() -> None:
@@ -169,6 +218,30 @@ def test_the_users_segment_length_counts() -> None:
 
 def test_a_stated_horizon_is_believed_without_playing_it_out() -> None:
     assert inspect("Long-v0").horizon == 12_345
+
+
+def test_episodes_may_end_unseen() -> None:
+    """Their lengths then tell nobody about the reward; the horizon is their mean length."""
+    facts = inspect(f"{PIXELS}:Unseen-v0")
+    assert (facts.continuing, facts.varies, facts.frames, facts.segment_length) == (True, False, True, 5)
+    assert 8 < facts.horizon < 12
+
+
+def test_a_segment_fits_into_every_episode_that_ends_unseen() -> None:
+    assert inspect(f"{PIXELS}:Unseen-v0", segment_length=8).segment_length == 8
+    with pytest.raises(ValueError, match="a segment of 12 steps does not fit into an episode of 8"):
+        inspect(f"{PIXELS}:Unseen-v0", segment_length=12)
+
+
+def test_ends_that_are_unseen_are_a_good_finding() -> None:
+    found = {finding.name: finding for finding in findings(f"{PIXELS}:Unseen-v0")}
+    assert found["horizon"].words == "episodes end after 8 to 12 steps, unseen by the policy"
+    assert [name for name, finding in found.items() if not finding.ok] == ["render mode"]
+
+
+def test_vectors_are_no_frames() -> None:
+    facts = inspect(f"{TINY}:Dot-v0")
+    assert (facts.continuing, facts.frames) == (False, False)
 
 
 def test_discrete_actions_are_taken() -> None:
@@ -202,6 +275,11 @@ REFUSED = [
     ("Raises-v0", "step 8 of the episode with seed 0 raised RuntimeError: the simulator is gone"),
     ("RaisesAtReset-v0", r"reset\(seed=0\) raised OSError: no display at :0"),
     ("OldStep-v0", "step 1 of the episode with seed 0 raised ValueError: not enough values to unpack"),
+    ("Memory-v0", r"observations of 128 bytes are a console's memory, not what a person sees: observe frames"),
+    ("Flat-v0", r"observations of shape \(84, 84\) are no frames: bytes must be frames \(n, H, W\) or \(H, W, n\)"),
+    ("Dim-v0", r"observations of shape \(4, 84, 84\) are no frames: .*, from 0 to 255"),
+    ("Small-v0", r"frames of shape \(4, 35, 84\) are too small for the policy's network: give 36x36 or more"),
+    ("LastSmall-v0", r"frames of shape \(84, 35, 4\) are too small"),
     ("WrongShape-v0", r"observed the shape \(2,\): observation_space says \(3,\)"),
 ]
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefrl_envs import FixedHorizon
+from prefrl_envs.games import find_games
 
 Sim = Any  # MujocoEnv
 
@@ -28,6 +29,8 @@ TABLE = {  # horizon, frames per second, steps of a segment: Christiano et al. 2
     "InvertedPendulum": (25, 10, 15),
     "InvertedDoublePendulum": (50, 10, 15),
 }
+
+PIXELS = ["MovingDot", "EnduroEven"]
 
 
 def double_pendulum(sim: Sim, v_x: float) -> float:
@@ -132,7 +135,7 @@ def test_the_metadata_says_what_the_spec_says() -> None:
 
 
 def test_every_registered_task_is_in_the_table() -> None:
-    assert {f"prefrl/{name}-v0" for name in TABLE} == {
+    assert {f"prefrl/{name}-v0" for name in [*TABLE, *PIXELS, *find_games()]} == {
         env_id for env_id in gym.registry if env_id.startswith("prefrl/")
     }
 

@@ -1,11 +1,17 @@
 """What is measured of a finished run."""
 
 import shutil
+from contextlib import closing
+from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from prefrl.evaluate import evaluate
+from prefrl.control.vec_env import Episode
+from prefrl.evaluate import _first, evaluate, measure
 from prefrl.parts import Parts
 from prefrl.runs import RunFolder
 from prefrl.store import Store
@@ -41,6 +47,37 @@ def test_as_many_episodes_are_played_as_asked_for(episodes, run):
     assert len(evaluate(run, episodes).returns) == episodes
 
 
+@given(st.integers(1, 4), st.integers(1, 20), st.integers(0, 99))
+def test_every_environment_plays_as_many_episodes_as_any_other_or_one_less(envs, episodes, seed):
+    """However many more of the short ones are over by then; its first ones count."""
+    rng = np.random.default_rng(seed)
+    ended = [Episode(step, float(step), int(env)) for step, env in enumerate(rng.integers(envs, size=30 * envs))]
+    found = _first(ended, episodes, envs)
+    shares = [[total for total in found if ended[int(total)].env == env] for env in range(envs)]
+    assert len(found) == episodes and max(map(len, shares)) - min(map(len, shares)) <= 1
+    for env, share in enumerate(shares):
+        assert share == [each.total for each in ended if each.env == env][: len(share)]
+
+
+def test_an_evaluation_is_not_over_before_the_slowest_environment_is():
+    assert _first([Episode(step, 1.0, 0) for step in range(9)], 2, envs=2) == [1.0]
+
+
+def test_few_steps_are_kept_at_a_time_and_each_is_judged_once(run, monkeypatch):
+    monkeypatch.setattr(import_module("prefrl.evaluate"), "CHUNK", 7)  # prefrl.evaluate is the function
+    rollouts, parts = [], Parts.of(tiny())
+
+    def pay(rollout):
+        rollouts.append(rollout)
+        return rollout.truth
+
+    with closing(parts.recorder()) as recorder:
+        found = measure(parts.model(recorder), parts, pay, episodes=12, seed=0)
+    assert found.pearson == pytest.approx(1)
+    assert [len(rollout) for rollout in rollouts] == [7, 7, 7, 7, 7, 5]  # 40 steps are two episodes
+    assert sum(rollout.truth[:, 1].sum() for rollout in rollouts) == pytest.approx(found.returns[2] + found.returns[3])
+
+
 def test_the_same_seed_gives_the_same_returns(run):
     assert evaluate(run, 3, seed=5).returns.tolist() == evaluate(run, 3, seed=5).returns.tolist()
 
@@ -51,6 +88,14 @@ def test_another_seed_plays_other_episodes(run):
 
 def test_the_best_policy_is_not_always_the_newest(misled):
     assert evaluate(misled, 4, best=True).returns.mean() > evaluate(misled, 4).returns.mean() + 5
+
+
+@pytest.mark.parametrize("name", ["run", "misled"])
+def test_the_summary_tells_what_the_best_policy_earns(name, request):
+    """With the moments of observations that it was trained on."""
+    path = request.getfixturevalue(name)
+    summary = RunFolder(path).summary
+    assert evaluate(path, 2, best=True, seed=0).returns.mean() == summary["best_eval_return_mean"]
 
 
 def test_the_newest_published_reward_is_compared_with_the_true_one(run, tmp_path):

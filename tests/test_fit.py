@@ -15,6 +15,7 @@ from experiments.ablations import rating, squared_error
 from prefrl.reward.diagnostics import pearson
 from prefrl.reward.ensemble import Ensemble, stack
 from prefrl.reward.fit import Fit, bootstrap
+from prefrl.reward.loss import bradley_terry
 from prefrl.reward.networks import MLP
 from prefrl.types import Comparison, Segment
 
@@ -308,6 +309,66 @@ def test_every_member_has_an_l2_of_its_own():
     assert first == second > fit.l2 > third
 
 
+# parts of passes, and of what is judged
+
+
+def steps_of(asked, passes, **settings):
+    """How many updates are made."""
+    fit, ensemble = Fit(batch=8, **settings), make(members=2)
+    optimizer, made = fit.optimizer(ensemble), []
+    optimizer.register_step_post_hook(lambda *_: made.append(1))
+    fit(ensemble, optimizer, asked, passes, np.random.default_rng(0))
+    return len(made)
+
+
+@pytest.mark.parametrize(("passes", "made"), [(1, 6), (2, 12), (0.4, 2), (0.3, 2), (2.5, 15), (0.001, 1)])
+def test_of_passes_that_are_not_whole_the_nearest_number_of_updates_is_made(passes, made):
+    """The member that drew most draws 45 of 60 comparisons: a pass is six updates of 8."""
+    asked = comparisons(60)
+    assert (bootstrap([c.query for c in asked], 2, 0) > 0).sum(1).max() == 45
+    assert steps_of(asked, passes) == made
+
+
+def test_a_whole_pass_and_more_is_a_pass_and_the_beginning_of_the_next():
+    """Parts of a pass draw as whole ones do, so that those who fit in whole passes are left as they were."""
+    one, other = make(), make()
+    fitted(one, comparisons(60), passes=2, batch=8)
+    fitted(other, comparisons(60), passes=2.0, batch=8)
+    assert torch.equal(parameters(one), parameters(other))
+
+
+def test_losses_are_told_of_so_many_comparisons_as_are_judged():
+    asked, seen = comparisons(60), []
+
+    def loss(left, right, mu):
+        seen.append(tuple(left.shape))
+        return bradley_terry(left, right, mu)
+
+    fitted(make(), asked, passes=0.5, loss=loss, judged=7)
+    assert seen[-1] == (3, 7)
+    fitted(make(), asked, passes=1, loss=loss, judged=7)
+    assert seen[-1] == (3, 60)  # what takes as long as a pass may as well judge all
+    fitted(make(), asked, passes=0.5, loss=loss, judged=61)
+    assert seen[-1] == (3, 60)
+
+
+def test_which_are_judged_is_drawn_anew():
+    ensemble, fit, losses = make(), Fit(judged=5, l2_step=0.0), []
+    optimizer = fit.optimizer(ensemble)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0  # nothing changes
+    rng = np.random.default_rng(0)
+    losses = [fit(ensemble, optimizer, comparisons(60), 0.5, rng)["reward/train_loss"] for _ in range(3)]
+    assert len(set(losses)) == 3
+
+
+def test_what_is_judged_changes_nothing_that_is_learned():
+    one, other = make(), make()
+    fitted(one, comparisons(60), passes=1, l2_step=0.0)
+    fitted(other, comparisons(60), passes=1, l2_step=0.0, judged=5)
+    assert torch.equal(parameters(one), parameters(other))
+
+
 # inputs
 
 
@@ -331,7 +392,7 @@ def test_the_units_of_observations_do_not_matter():
     np.testing.assert_allclose(predicted(one, asked), predicted(other, larger), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["first_passes", "passes", "batch", "lr"])
+@pytest.mark.parametrize("name", ["first_passes", "passes", "batch", "lr", "rate", "keep", "judged"])
 def test_a_fit_that_does_nothing_is_refused(name):
     with pytest.raises(ValueError, match=f"fit's {name} must be positive, got 0"):
         Fit(**{name: 0})

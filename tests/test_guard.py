@@ -128,13 +128,13 @@ def test_an_episode_that_was_cut_off_is_no_episode(failed):
     """Its return would say nothing, and its length is not complained of."""
     recorder, steps, *_ = failed
     whole = [2 * HORIZON] * 2 + [4 * HORIZON, 2 * (CUT + 1 + HORIZON)]
-    assert [step for step, _ in recorder.take_episodes()] == whole
+    assert [episode.step for episode in recorder.take_episodes()] == whole
     assert "episode" not in steps[CUT][3][1]
 
 
 def test_the_return_of_the_next_episode_is_its_own(failed):
     recorder, _, rollout, *_ = failed
-    *_, (_, last) = recorder.take_episodes()
+    *_, (_, last, _) = recorder.take_episodes()
     assert last == pytest.approx(rollout.truth[CUT + 1 : CUT + 1 + HORIZON, 1].sum(), abs=1e-5)
 
 

@@ -16,9 +16,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from prefrl.control.callback import PreferenceCallback
 from prefrl.control.rollout import Cutter, learned
 from prefrl.control.vec_env import Recorder
-from prefrl.loop import ATTEMPTS, Baseline, Learner, Lockstep, Recent, Turns
+from prefrl.loop import ATTEMPTS, Baseline, Learner, Lockstep, Turns
 from prefrl.oracles import Synthetic
 from prefrl.queries import Disagreement, Uniform
+from prefrl.recent import Recent
 from prefrl.reward.ensemble import Ensemble
 from prefrl.reward.fit import Fit
 from prefrl.reward.networks import MLP

@@ -1,18 +1,23 @@
 """What the names in a configuration come to."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from sb3_contrib import TRPO
 from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 
 import prefrl
+from prefrl.control.extractor import FramesExtractor
 from prefrl.oracles import Mistaken, Synthetic
 from prefrl.parts import Parts
 from prefrl.queries import Disagreement, PolicyAligned, Uniform
-from prefrl.reward.fit import Fit
-from prefrl.reward.networks import MLP
+from prefrl.reward.fit import Fit, Frames
+from prefrl.reward.networks import CNN, MLP
+from prefrl.runs import RunConfig
 from prefrl.schedules import Constant, Hyperbolic
+from tests.tiny_pixels import SETTINGS as PIXELS
 from tests.tiny_runs import OFF_POLICY, Linear, likes_left, tiny
 
 
@@ -24,6 +29,79 @@ def parts():
 def test_the_usual_parts_are_the_papers(parts):
     usual = parts.algo, parts.oracle, parts.select, parts.schedule, parts.net
     assert usual == (PPO, Synthetic(), Disagreement(), Hyperbolic(), MLP)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return Parts.of(RunConfig(**PIXELS | {"fit": None, "n_envs": None, "checkpoint_every": 160}))
+
+
+def test_the_usual_parts_for_frames_are_the_papers_too(pixels):
+    assert (pixels.net, pixels.fit) == (CNN, Frames())
+    assert pixels.spaces() == {"obs_shape": (2, 43, 43), "act_shape": (), "choices": 3, "std": 0.05}
+    assert [round(5500 * pixels.schedule(at)) for at in (0, 0.1, 0.25, 0.5, 0.75, 1)] == [
+        500, 1945, 3112, 4236, 4962, 5500,
+    ]  # fmt: skip
+
+
+def test_the_policy_for_frames_is_the_papers(pixels):
+    with closing(pixels.recorder()) as recorder:
+        model = pixels.model(recorder)
+    optimizer = model.policy.optimizer
+    assert (recorder.num_envs, model.n_steps, model.ent_coef, model.gamma) == (16, 5, 0.01, 0.99)
+    assert isinstance(optimizer, RMSpropTFLike) and isinstance(model.policy.features_extractor, FramesExtractor)
+    assert [model.lr_schedule(left) for left in (1.0, 0.0)] == pytest.approx([7e-4, 2.625e-4])  # 0 after 80 of 50
+
+
+def test_whoever_names_a_part_gets_it_for_frames_too():
+    parts = Parts.of(RunConfig(**PIXELS | {"net": "mlp", "fit": "fit", "schedule": "constant"}))
+    assert (parts.net, parts.fit, parts.schedule) == (MLP, Fit(), Constant())
+
+
+def test_what_was_not_named_stays_unnamed_in_the_configuration():
+    config = RunConfig(**PIXELS | {"fit": None})
+    assert (config.net, config.fit, config.schedule) == (None, None, None)
+    assert Parts.of(config).config.net == "cnn"
+
+
+@pytest.mark.parametrize("algo", ["ppo", "stable_baselines3:DQN"])
+def test_other_algorithms_look_at_frames(algo):
+    parts = Parts.of(RunConfig(**PIXELS | {"algo": algo, "hyper": {"batch_size": 2}}))
+    with closing(parts.recorder()) as recorder:
+        model = parts.model(recorder)
+        acts, _ = model.predict(recorder.reset())
+    assert len(acts) == 2
+
+
+def test_frames_whose_channels_come_last_are_looked_at():
+    parts = Parts.of(RunConfig(**PIXELS | {"env": "tests.tiny_pixels:Last-v0"}))
+    with closing(parts.recorder()) as recorder:
+        model = parts.model(recorder)
+        acts, _ = model.predict(recorder.reset())
+    assert len(acts) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"env": "tests.tiny_pixels:BelowCNN-v0"},
+            "net 'cnn' gives no rewards here: frames of 42x84 are too small for cnn: give 43x43 or more",
+        ),
+        ({"fit": "frames(rate=0)"}, "rate must be positive, got 0"),
+        ({"fit": "frames(judged=-1)"}, "judged must be positive, got -1"),
+        ({"show_score": "all"}, "cannot be made: it has no score to show: leave out --show-score"),
+    ],
+)
+def test_what_cannot_be_learned_from_frames_is_refused_in_one_line(changes, words):
+    with pytest.raises(ValueError) as error:
+        Parts.of(RunConfig(**PIXELS | changes))
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_cnn_is_for_frames():
+    with pytest.raises(ValueError, match=r"net 'cnn' gives no rewards here: cnn looks at frames"):
+        Parts.of(tiny(net="cnn"))
 
 
 @pytest.mark.parametrize(
@@ -80,12 +158,12 @@ def test_an_object_that_is_no_part_is_refused():
 
 
 def test_a_net_is_made_for_the_shapes_of_the_environment(parts):
-    assert parts.spaces() == {"obs_shape": (2,), "act_shape": (2,), "choices": None}
+    assert parts.spaces() == {"obs_shape": (2,), "act_shape": (2,), "choices": None, "std": 1.0}
 
 
 def test_a_net_is_made_for_the_choices_of_the_environment():
     parts = Parts.of(tiny(env="tests.tiny_envs:DiscreteDot-v0"))
-    assert parts.spaces() == {"obs_shape": (2,), "act_shape": (), "choices": 4}
+    assert parts.spaces() == {"obs_shape": (2,), "act_shape": (), "choices": 4, "std": 1.0}
 
 
 def test_an_ensemble_has_as_many_members_as_the_configuration_says():

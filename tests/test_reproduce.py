@@ -14,7 +14,7 @@ from rich.console import Console
 
 from prefrl import cli
 from prefrl.names import UnknownName
-from prefrl.parts import Parts
+from prefrl.parts import Parts, completed
 from prefrl.reproduce import engine
 from prefrl.reproduce.claim import Claim, Run, Verdict, shortened
 from prefrl.reproduce.engine import Outcome, make
@@ -92,7 +92,7 @@ def test_the_command_of_a_row_makes_its_run(made):
     record = read_records(made / "results" / "records.jsonl")[-1]
     words = record.command.split(" ", 1)[1]
     given = cli.parser().parse_args(cli.shlex.split(words))
-    assert cli.config(given) == RunConfig.of(record.settings)
+    assert completed(cli.config(given), frames=False) == RunConfig.of(record.settings)
 
 
 def test_the_page_and_the_figures_are_there(made):

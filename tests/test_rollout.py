@@ -1,5 +1,6 @@
 """Segments hold what happened, within one episode, at every phase of it."""
 
+import weakref
 from dataclasses import replace
 from functools import partial
 
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefrl.control.rollout import Cutter, Rollout, learned, true
+from prefrl.frames import stacks
 from prefrl.reward.ensemble import Ensemble
 from prefrl.reward.networks import MLP
 from prefrl.reward.true import TrueReward
+from tests.tiny_pixels import memory
 
 
 def history(ends, envs=1):
@@ -146,6 +149,74 @@ def test_a_restart_cuts_as_a_new_one_would():
 
 def test_a_segment_notes_the_step_at_which_it_came():
     assert {segment.step for segment in Cutter(5, 20)(steady(2, 20), 1_234)} == {1_234}
+
+
+class Naive:
+    """Cuts by the same rule, and forgets nothing."""
+
+    def __init__(self, length, horizon, seed):
+        self.length, self.slack, self.rng = length, min(length, horizon - length + 1), np.random.default_rng(seed)
+        self.whole, self.at = None, None
+
+    def __call__(self, rollout):
+        joined = [rollout] if self.whole is None else [self.whole, rollout]
+        columns = [[part for part in column if part is not None] for column in zip(*(vars(r).values() for r in joined))]
+        self.whole = Rollout(*(np.concatenate(column) if column else None for column in columns))
+        envs = rollout.dones.shape[1]
+        self.at = self.at or [int(self.rng.integers(self.slack)) for _ in range(envs)]
+        return [cut for env in range(envs) for cut in self._of(env)]
+
+    def _of(self, env):
+        found, dones = [], self.whole.dones[:, env]
+        ends = [t + 1 for t in range(len(dones)) if dones[t] and t + 1 > self.at[env]]
+        for end in [*ends, None]:
+            while self.at[env] + self.length <= (end or len(dones)):
+                span = slice(self.at[env], self.at[env] + self.length)
+                found.append((self.whole.obs[span, env], self.whole.acts[span, env], self.whole.truth[span, env]))
+                self.at[env] += self.length
+            if end:
+                self.at[env] = end + int(self.rng.integers(self.slack))
+        return found
+
+
+@given(st.data())
+def test_segments_are_those_of_a_cutter_that_forgets_nothing(data):
+    """For any ends of episodes, and any lengths of rollouts."""
+    envs, length = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 8))
+    horizon, seed = length + data.draw(st.integers(0, 20)), data.draw(st.integers(0, 99))
+    steps = data.draw(st.lists(st.lists(st.booleans(), min_size=envs, max_size=envs), min_size=1, max_size=60))
+    rollout, at = history(steps, envs), 0
+    cutter, naive = Cutter(length, horizon, seed), Naive(length, horizon, seed)
+    while at < len(rollout):
+        by = data.draw(st.integers(1, 20))
+        part = Rollout(*(None if each is None else each[at : at + by] for each in vars(rollout).values()))
+        found = [(segment.obs, segment.acts, segment.truth) for segment in cutter(part, 0)]
+        expected = naive(part)
+        assert len(found) == len(expected)
+        assert all(np.array_equal(a, b) for one, other in zip(found, expected) for a, b in zip(one, other))
+        at += by
+
+
+@pytest.mark.parametrize(("length", "by"), [(5, 1), (5, 7), (25, 5), (7, 100)])
+def test_no_more_rollouts_are_kept_than_a_segment_needs(length, by):
+    cutter, kept = Cutter(length, 40), []
+    for part in split(steady(10, 40, envs=3), by):
+        own = replace(part, obs=part.obs.copy())
+        kept.append((weakref.ref(own), len(own)))
+        cutter(own, 0)
+        del own
+        assert sum(count for alive, count in kept if alive() is not None) < length + by
+
+
+def test_a_segment_of_frames_takes_the_memory_of_its_frames():
+    """Also across rollouts."""
+    obs = stacks(np.random.default_rng(0).integers(256, size=(43, 8, 8), dtype=np.uint8), 4)[:, None]
+    whole = Rollout(obs, np.zeros((40, 1)), np.zeros((40, 1)), np.zeros((40, 1), bool))
+    segments = cut(whole, Cutter(10, 10), by=7)
+    assert len(segments) == 4
+    for i, segment in enumerate(segments):
+        assert np.array_equal(segment.obs, obs[10 * i : 10 * i + 10, 0])
+        assert memory(segment.obs) == 13 * 8 * 8
 
 
 def test_a_segment_stays_as_it_is_when_the_rollout_changes():

@@ -9,8 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from prefrl.parts import find_fit
-from prefrl.reward.fit import Fit
+from prefrl.reward.fit import Fit, Frames
+from prefrl.runs import RunConfig
 from prefrl.space import DEFAULTS, Parameter, parameter, space, varied
+from tests.tiny_pixels import SETTINGS as PIXELS
 from tests.tiny_runs import tiny
 
 
@@ -172,3 +174,16 @@ def test_it_may_be_one_of_the_fits_to_choose_from():
 def test_a_fit_and_its_numbers_do_not_vary_at_once():
     with pytest.raises(ValueError, match=r"fit and fit[.]lr cannot both vary"):
         space(tiny(), ["fit=fit,fit(passes=5)", "fit.lr=0.1..1.0"])
+
+
+def test_the_fit_of_frames_has_numbers_too():
+    config = RunConfig(**PIXELS | {"fit": None})
+    (rate,) = space(config, ["fit.rate=0.05..0.5"])
+    assert find_fit(varied(config, {"fit.rate": 0.2}).fit) == Frames(rate=0.2)
+    assert rate.ends == (0.05, 0.5)
+
+
+def test_a_game_that_is_made_with_its_score_in_sight_is_searched():
+    pytest.importorskip("ale_py")
+    config = RunConfig("prefrl/Tennis-v0", algo="a2c", show_score="all")
+    assert find_fit(varied(config, {"fit.lr": 0.01}).fit) == Frames(lr=0.01)

@@ -1,12 +1,17 @@
 """The policy sees no reward, the record is exact, and an environment that fails is named."""
 
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
+from prefrl.control.guard import CUT_OFF, CUTS, Guarded, Watch
+from prefrl.control.policy import recorded
 from prefrl.control.vec_env import EnvFailure, Recorder
 from tests.tiny_envs import HORIZON, AfterSteps, Dot, VariableLength, dot, infinite_obs, nan_reward, raises
+from tests.tiny_pixels import Crashes, Unseen
 
 STEPS = 50
 """Two episodes and a half."""
@@ -64,7 +69,8 @@ def test_true_returns_reach_the_log_as_a_monitor_would_tell_them(recorder):
 def test_whole_episodes_are_kept_with_the_step_at_which_they_ended(recorder):
     _, steps = play(recorder)
     returns = [info["episode"]["r"] for *_, infos in steps for info in infos if "episode" in info]
-    assert recorder.take_episodes() == list(zip([2 * HORIZON] * 2 + [4 * HORIZON] * 2, returns, strict=True))
+    at = [2 * HORIZON] * 2 + [4 * HORIZON] * 2
+    assert recorder.take_episodes() == list(zip(at, returns, [0, 1, 0, 1], strict=True))
 
 
 def test_episodes_are_taken_once(recorder):
@@ -112,6 +118,19 @@ def test_a_reset_forgets_the_steps_before_it(recorder):
     recorder.reset()
     recorder.step(actions()[0])
     assert len(recorder.take()) == 1
+
+
+def test_it_says_how_many_steps_are_kept(recorder):
+    play(recorder)
+    assert recorder.kept == STEPS
+    recorder.take()
+    recorder.step(actions()[0])
+    assert recorder.kept == 1
+
+
+def test_what_was_earned_is_the_truth_of_all_steps(recorder):
+    play(recorder)
+    assert recorder.earned == pytest.approx(recorder.take().truth.sum(), abs=1e-4)
 
 
 def test_a_return_begins_again_at_a_reset(recorder):
@@ -174,6 +193,101 @@ def test_lengths_may_vary_where_no_horizon_is_given():
     recorder = Recorder(venv(dot, short), "Short")
     _, steps = play(recorder)
     assert len({info["episode"]["l"] for *_, infos in steps for info in infos if "episode" in info}) > 1
+
+
+# episodes whose ends the policy does not see
+
+
+def unseen(steps=60):
+    """Two of them, what every step told, and the record."""
+    recorder = Recorder(DummyVecEnv([Unseen] * 2), "Unseen", continuing=True)
+    recorder.seed(0)
+    recorder.reset()
+    choices = np.random.default_rng(0).integers(3, size=(steps, 2))
+    told = [recorder.step(acts) for acts in choices]
+    return recorder, told, recorder.take()
+
+
+def test_the_policy_sees_no_end_that_is_hidden():
+    assert not any(dones.any() for _, _, dones, _ in unseen()[1])
+
+
+def test_a_record_holds_the_ends_that_are_hidden():
+    _, told, rollout = unseen()
+    over = [[info["over"] for info in infos] for *_, infos in told]
+    assert np.array_equal(rollout.dones, over) and 8 <= rollout.dones.sum() <= 14
+
+
+def test_true_returns_of_hidden_episodes_are_made_of_the_score():
+    """The truth that oracles judge is another: the score's sign, less a penalty for an end."""
+    recorder, told, rollout = unseen()
+    running, expected = np.zeros(2), []
+    for step, (*_, infos) in enumerate(told, start=1):
+        running += [info["score"] for info in infos]
+        for env in np.flatnonzero([info["over"] for info in infos]):
+            expected.append((2 * step, running[env], env))
+            running[env] = 0
+    assert recorder.take_episodes() == expected
+    assert recorder.earned == sum(info["score"] for *_, infos in told for info in infos)
+    assert set(np.unique(rollout.truth)) <= {-2, -1, 0, 1}
+
+
+def test_true_returns_of_hidden_episodes_reach_the_log():
+    recorder, told, _ = unseen()
+    logged = [(info["episode"]["r"], info["episode"]["l"]) for *_, infos in told for info in infos if info["over"]]
+    assert [total for total, _ in logged] == [each.total for each in recorder.episodes]
+    assert all(8 <= length <= 12 for _, length in logged)
+    assert not any("episode" in info for *_, infos in told for info in infos if not info["over"])
+
+
+@pytest.mark.parametrize("makes", [(Crashes, Unseen), (Unseen, Crashes)])
+def test_an_environment_that_was_cut_off_does_not_hide_the_ends_of_the_others(makes):
+    """Its step that did not happen says neither score nor end."""
+    guarded = [partial(Guarded, make, i, Watch(), lambda words: None) for i, make in enumerate(makes)]
+    recorder = Recorder(DummyVecEnv(guarded), "Unseen", continuing=True)
+    recorder.reset()
+    for _ in range(30):
+        recorder.step(np.ones(2, int))
+    sound = makes.index(Unseen)
+    assert {each.env for each in recorder.episodes} == {sound}
+    assert recorder.take().dones[:, 1 - sound].sum() == 5
+    assert all(each.total % 10 == 0 and each.total >= 80 for each in recorder.episodes)
+
+
+def test_a_hidden_end_is_a_whole_episode_to_the_guard():
+    """One that fails now and then, but plays on in between, is not hopeless."""
+    env = Guarded(FailsSometimes, 0, Watch(), lambda words: None)
+    env.reset()
+    assert sum(CUT_OFF in env.step(0)[4] for _ in range(400)) > CUTS
+
+
+class FailsSometimes(Unseen):
+    """Every 20 steps: after an episode or two."""
+
+    def step(self, action):
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == 20:
+            raise RuntimeError("the emulator is gone")
+        if not hasattr(self, "_left"):
+            self.reset()
+        return super().step(action)
+
+
+def test_games_of_pong_are_recorded_as_the_console_scores_them():
+    pytest.importorskip("ale_py")
+    recorder = recorded("prefrl/Pong-v0", 2)
+    recorder.seed(0)
+    recorder.reset()
+    rng = np.random.default_rng(0)
+    while len(recorder.episodes) < 2:
+        _, rewards, dones, _ = recorder.step(rng.integers(6, size=2))
+        assert not rewards.any() and not dones.any()
+    rollout, games = recorder.take(), recorder.take_episodes()
+    for step, total, env in games:
+        end = step // 2
+        begin = max([0, *(np.flatnonzero(rollout.dones[: end - 1, env]) + 1)])
+        assert rollout.dones[end - 1, env]
+        assert total == rollout.truth[begin:end, env].sum() and -21 <= total <= -10  # Pong's end is not penalised
 
 
 def test_large_rewards_are_finite():

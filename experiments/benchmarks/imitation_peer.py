@@ -20,7 +20,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from experiments.benchmarks.measure import arguments, markdown, publish, scratch, workers
+from experiments.benchmarks.measure import arguments, installed, markdown, publish, scratch, workers
 from experiments.benchmarks.phases import Phases
 from prefrl.control import policy
 from prefrl.loop import Learner
@@ -64,17 +64,6 @@ class AsEarly:
 
     def __call__(self, progress: float) -> float:
         return self.learned[int(progress * (len(self.learned) - 1))] / self.learned[-1]
-
-
-def installed(venv: Path) -> Path:
-    """The Python that has imitation."""
-    python = venv.resolve() / "bin" / "python"
-    if not (venv / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEER], check=True)
-        (venv / ".gitignore").write_text("*\n")
-        (venv / "complete").touch()
-    return python
 
 
 def imitation(python: Path, steps: int) -> Run:
@@ -148,7 +137,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--venv", type=Path, default=Path(".venv-imitation"), help="where imitation is, or will be")
     given = parser.parse_args()
-    python = installed(given.venv)
+    python = installed(given.venv, PEER)
     runs: dict[str, list[Run]] = {name: [] for name in ("imitation", *OURS)}
     with workers(1) as pool:
         for _ in range(given.repeats):

@@ -4,6 +4,7 @@ import argparse
 import json
 import multiprocessing
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -53,6 +54,17 @@ def interleaved(runs: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, 
                 found[name].append(pool.submit(run).result())
                 print(f"{name} ({repeat + 1} of {repeats}): {found[name][-1]}", file=sys.stderr)
     return found
+
+
+def installed(venv: Path, packages: Sequence[str]) -> Path:
+    """The Python of a virtual environment that has `packages`; made if missing, CalledProcessError if it cannot be."""
+    python = venv.resolve() / "bin" / "python"
+    if not (venv / "complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+        (venv / ".gitignore").write_text("*\n")
+        (venv / "complete").touch()
+    return python
 
 
 def scratch() -> TemporaryDirectory[str]:

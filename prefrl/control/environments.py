@@ -1,17 +1,20 @@
 """Environments by name, and whether preferences can be learned in them."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
+from statistics import mean
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.utils.env_checker import data_equivalence
+from stable_baselines3.common.preprocessing import is_image_space
 
 from prefrl.control.camera import has_model
 from prefrl.names import import_module, unknown
@@ -25,6 +28,8 @@ STEPS = 3_000
 """After as many steps no further episode is begun: a fraction of a second on MuJoCo."""
 LIMIT = 10_000
 """An episode that is longer than this, and states no length, is taken to have no end."""
+SMALLEST = 36
+"""Pixels of a side that the convolutions of SB3's network for frames need."""
 STEPS_WITHOUT_FPS = 50
 """Length of a segment where no frame rate says what 1.5 s are: within the paper's 15 to 60 steps."""
 
@@ -32,6 +37,9 @@ STEPS_WITHOUT_FPS = 50
 def make(env_id: str, **options: Any) -> Env:
     """The environment called `id`, `module:id` or `module:factory`; the module is imported, and may register ids."""
     place, _, name = env_id.rpartition(":")
+    if name.startswith("ALE/"):
+        game = name.removeprefix("ALE/").rpartition("-v")[0].removesuffix("-ram")
+        raise ValueError(f"{name} is the bare game, its score in sight: train on prefrl/{game}-v0, which is prepared")
     factories = vars(import_module(place)) if place else {}
     if name not in gym.registry and not callable(factories.get(name)):
         known = [env_id.removesuffix(name) + other for other in [*factories, *gym.registry]]
@@ -41,10 +49,19 @@ def make(env_id: str, **options: Any) -> Env:
             return gym.make(name, disable_env_checker=True, **options)
         return _called(factories[name], options)
     except Exception as error:
-        words = _one_line(error)
+        words = " ".join(str(error).split()) if isinstance(error, ValueError | ImportError) else _one_line(error)
         if isinstance(error, gym.error.DependencyNotInstalled) and "mujoco" in words.lower():
             words = 'MuJoCo is not installed: pip install "prefrl[mujoco]"'
+        if isinstance(error, TypeError) and "show_score" in words:
+            words = "it has no score to show: leave out --show-score"
         raise ValueError(f"environment {env_id!r} cannot be made: {words}") from error
+
+
+@cache
+def sees_frames(env_id: str, **options: Any) -> bool:
+    """Whether an environment is observed as frames; nothing is played."""
+    with closing(make(env_id, **options)) as env:
+        return env.observation_space.dtype == np.uint8
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,8 @@ class EnvFacts:
     """Steps of an episode; of the longest that was seen if `varies`."""
     varies: bool
     """Episodes may end early, as the user allowed."""
+    continuing: bool
+    """Episodes have no end that the policy sees; `horizon` is their mean length under random actions."""
     segment_length: int
     """Steps of a segment."""
     fps: int
@@ -68,6 +87,11 @@ class EnvFacts:
     """MuJoCo draws it later, from the states of its model."""
     instructions: dict[str, Any]
     """What labellers are told: `metadata["instructions"]`."""
+
+    @property
+    def frames(self) -> bool:
+        """Observations are frames."""
+        return self.observation_space.dtype == np.uint8
 
 
 @dataclass(frozen=True)
@@ -84,26 +108,36 @@ class Finding:
     """What the environment raised."""
 
 
-def inspect(env_id: str, *, segment_length: int | None = None, allow_variable_horizon: bool = False) -> EnvFacts:
+def inspect(
+    env_id: str,
+    *,
+    segment_length: int | None = None,
+    allow_variable_horizon: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> EnvFacts:
     """The facts of an environment in which preferences can be learned; for any other, a ValueError in one line.
 
     Plays a few episodes of random actions. `segment_length` is in steps; by default a segment lasts as many seconds
-    as the environment's metadata says ("segment_seconds" at "render_fps" steps a second).
+    as the environment's metadata says ("segment_seconds" at "render_fps" steps a second). `options`: what the
+    environment is made with.
     """
-    with closing(make(env_id)) as env:
+    with closing(make(env_id, **(options or {}))) as env:
         _refuse(env_id, [_observations(env), _actions(env)])
         probe = _probe(env)
         _refuse(env_id, [_stepping(probe), _horizon(probe, allow_variable_horizon)])
-        horizon = max(probe.lengths)
+        horizon = round(mean(probe.lengths)) if probe.continuing else max(probe.lengths)
         usual, fps = _segment_length(env, horizon), _fps(env, horizon)
         length = usual if segment_length is None else segment_length
-        _refuse(env_id, [_segments(length, horizon)])
+        _refuse(env_id, [_segments(length, min(probe.lengths) if probe.continuing else horizon)])
         observations, actions = env.observation_space, env.action_space
         assert isinstance(observations, Box)
         assert isinstance(actions, Box | Discrete)
         told = dict(env.metadata.get("instructions") or {})
         drawn = has_model(env.unwrapped)
-        return EnvFacts(env_id, observations, actions, horizon, probe.varies, length, fps, _renders(env), drawn, told)
+        varies = probe.varies and not probe.continuing
+        return EnvFacts(
+            env_id, observations, actions, horizon, varies, probe.continuing, length, fps, _renders(env), drawn, told
+        )
 
 
 def findings(env_id: str) -> list[Finding]:
@@ -113,8 +147,8 @@ def findings(env_id: str) -> list[Finding]:
         found = [_observations(env), _actions(env), _stepping(probe)]
         if not probe.trouble:
             found += [_horizon(probe), _seeding(env)]
-        if probe.lengths and not probe.varies:
-            found += [_segments(_segment_length(env, probe.lengths[0]), probe.lengths[0])]
+        if probe.lengths and (probe.continuing or not probe.varies):
+            found += [_segments(_segment_length(env, min(probe.lengths)), min(probe.lengths))]
         return [*found, _frames(env), _frame_rate(env)]
 
 
@@ -142,8 +176,26 @@ def _finding(name: str, flaw: str, fine: str, needed: bool = True, cause: BaseEx
 def _observations(env: Env) -> Finding:
     space = env.observation_space
     cure = "flatten them with gymnasium.wrappers.FlattenObservation(env)"
-    flaw = "" if isinstance(space, Box) else f"observations must be a Box, not {_name(space)}: {cure}"
+    flaw = (
+        _flaw_of_bytes(space) if isinstance(space, Box) else f"observations must be a Box, not {_name(space)}: {cure}"
+    )
     return _finding("observations", flaw, f"{_name(space)} of shape {space.shape}")
+
+
+def _flaw_of_bytes(space: Box) -> str:
+    """Why bytes cannot be frames for networks that look at pictures; empty if they can, or are no bytes."""
+    if space.dtype != np.uint8:
+        return ""
+    shape = space.shape
+    if len(shape) == 1:
+        cure = "observe frames, or give float32 if they are numbers"
+        return f"observations of {shape[0]} bytes are a console's memory, not what a person sees: {cure}"
+    if not is_image_space(space):
+        cure = "bytes must be frames (n, H, W) or (H, W, n), from 0 to 255"
+        return f"observations of shape {shape} are no frames: {cure}"
+    if sorted(shape)[1] < SMALLEST:
+        return f"frames of shape {shape} are too small for the policy's network: give {SMALLEST}x{SMALLEST} or more"
+    return ""
 
 
 def _actions(env: Env) -> Finding:
@@ -170,6 +222,9 @@ def _horizon(probe: "_Probe", allow_variable: bool = False) -> Finding:
         return _finding("horizon", f"an episode did not end within {LIMIT} steps: {cure}", "")
     low, high = min(probe.lengths), max(probe.lengths)
     span = f"{low} to {high}" if low < high else f"{low}"
+    if probe.continuing:
+        flaw = "it says that it is continuing, but tells its ends: return False, False, and the end in info['over']"
+        return _finding("horizon", flaw if probe.told else "", f"episodes end after {span} steps, unseen by the policy")
     seen = f"episodes {'terminate' if probe.terminated else 'end'} after {span} steps"
     cure = "wrap it in prefrl_envs.FixedHorizon(env, horizon) or pass --allow-variable-horizon"
     flaw = f"{seen}, and an early end would tell the policy about the reward: {cure}"
@@ -226,6 +281,9 @@ class _Probe(NamedTuple):
     """Empty if one did not end."""
     terminated: bool = False
     trouble: ValueError | None = None
+    continuing: bool = False
+    told: bool = False
+    """An end was told to the policy."""
 
     @property
     def varies(self) -> bool:
@@ -237,23 +295,32 @@ class _Step(NamedTuple):
     reward: float = 0.0
     terminated: bool = False
     truncated: bool = False
+    over: bool = False
+    """An episode ended, hidden from the policy."""
+
+    @property
+    def last(self) -> bool:
+        return self.terminated or self.truncated or self.over
 
 
 def _probe(env: Env) -> _Probe:
     lengths: list[int] = []
-    ends: set[bool] = set()
+    ends: list[_Step] = []
+    continuing = bool(env.metadata.get("continuing"))
     while len(lengths) < EPISODES and sum(lengths) < STEPS:
         try:
             length, end = _last(_play(env, seed=len(lengths)))
         except ValueError as trouble:
             return _Probe([], trouble=trouble)
-        if not (end.terminated or end.truncated):
-            length = (env.spec and env.spec.max_episode_steps) or 0
+        if not end.last:
+            length = (env.spec and env.spec.max_episode_steps) or (LIMIT if continuing else 0)
         if not length:
             return _Probe([])
         lengths.append(length)
-        ends.add(end.terminated)
-    return _Probe(lengths, terminated=True in ends)
+        ends.append(end)
+    terminated = any(end.terminated for end in ends)
+    told = any(end.terminated or end.truncated for end in ends)
+    return _Probe(lengths, terminated, continuing=continuing, told=told)
 
 
 def _last(episode: Iterator[_Step]) -> tuple[int, _Step]:
@@ -276,12 +343,14 @@ def _play(env: Env, seed: int) -> Iterator[_Step]:
         if flaw:
             raise ValueError(f"{where} {flaw}")
         yield step
-        number, ended = number + 1, step.terminated or step.truncated
+        number, ended = number + 1, step.last
 
 
 def _step(env: Env) -> _Step:
-    obs, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-    return _Step(obs, float(reward), bool(terminated), bool(truncated))
+    obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
+    if env.metadata.get("continuing") and not {"over", "score"} <= info.keys():
+        raise ValueError("its info lacks 'over' and 'score', by which a continuing environment tells what it hides")
+    return _Step(obs, float(reward), bool(terminated), bool(truncated), bool(info.get("over")))
 
 
 def _flaw(env: Env, step: _Step) -> str:

@@ -83,7 +83,7 @@ class Guarded(gym.Wrapper[Any, Any, Any, Any]):
         try:
             with self._watched():
                 self._last, reward, terminated, truncated, info = self.env.step(action)
-            if terminated or truncated:
+            if terminated or truncated or info.get("over"):
                 self._failures = 0
             return self._last, float(reward), terminated, truncated, info
         except (Exception, Hung) as error:

@@ -27,6 +27,7 @@ from prefrl.control.replay import relabelled
 from prefrl.control.rollout import Cutter
 from prefrl.control.tasks import preset
 from prefrl.control.vec_env import Recorder
+from prefrl.control.vectorised import fast
 from prefrl.files import reading, unpack
 from prefrl.types import Array
 
@@ -37,35 +38,43 @@ def recorded(
     horizon: int | None = None,
     filmed: int | None = None,
     report: Callable[[str], None] | None = None,
+    **options: Any,
 ) -> Recorder:
     """`n_envs` of `env` in this process, recorded; `horizon`: the length that every episode must have.
 
     `filmed`: steps of a segment, if people are to see some. `report`: told of environments that crash or hang, which
-    are then made anew.
+    are then made anew. `options`: what each is made with. Where nobody is to see any, environments that bring a faster
+    form for many at once are made in that form, in which none is made anew.
     """
-    options = {} if filmed is None else {"render_mode": "rgb_array"}
+    options |= {} if filmed is None else {"render_mode": "rgb_array"}
     plain = partial(environments.make, env, **options)
+    if filmed is None and (venv := fast(env, n_envs, **options)):
+        return Recorder(venv, env, horizon, continuing=True)
     if report is None:
         venv, watch = DummyVecEnv([plain] * n_envs), None
     else:
         watch = Watch()
         venv = DummyVecEnv([partial(Guarded, plain, i, watch, report) for i in range(n_envs)])
     look = None if filmed is None else partial(looker, venv.envs, filmed)
-    return Recorder(venv, env, horizon, look, watch)
+    continuing = bool(venv.envs[0].metadata.get("continuing"))
+    return Recorder(venv, env, horizon, look, watch, continuing)
 
 
 def build(
     algo: type[Algorithm], recorder: Recorder, hyper: Mapping[str, Any], seed: int, device: str = "cpu"
 ) -> Algorithm:
     """`algo` with its preset for the recorded environments and `hyper` on top; observations normalised as it says."""
-    chosen = preset(algo, recorder.name)
-    venv: VecEnv = recorder
     pixels = is_image_space(recorder.observation_space)
+    chosen = preset(algo, recorder.name, pixels)
+    venv: VecEnv = recorder
     if chosen.normalize_obs and recorder.observation_space.dtype != np.uint8:
         venv = VecNormalize(recorder, norm_reward=False)
     usual = {"policy": "CnnPolicy" if pixels else "MlpPolicy", "seed": seed, "device": device}
     settings: dict[str, Any] = {**usual, **chosen.hyper, **hyper}
-    settings["policy_kwargs"] = {**chosen.hyper.get("policy_kwargs", {}), **hyper.get("policy_kwargs", {})}
+    usual_kwargs, kwargs = dict(chosen.hyper.get("policy_kwargs", {})), hyper.get("policy_kwargs", {})
+    if "features_extractor_class" in kwargs:
+        usual_kwargs.pop("normalize_images", None)  # our extractor scales frames itself
+    settings["policy_kwargs"] = {**usual_kwargs, **kwargs}
     try:
         model = algo(env=venv, **deepcopy(settings))  # SB3 writes into policy_kwargs
     except (TypeError, AssertionError) as error:
@@ -183,11 +192,15 @@ def _moments(venv: VecNormalize) -> RunningMeanStd:
     return cast(RunningMeanStd, venv.obs_rms)  # a dictionary only for observations that are one
 
 
-def actor(model: Algorithm) -> Callable[[Any], Array]:
-    """Observations as environments give them -> the likeliest actions."""
+def actor(model: Algorithm, greedy: bool, seed: int) -> Callable[[Any], Array]:
+    """Observations as environments give them -> the likeliest actions, or actions as likely as the policy says.
+
+    In games the likeliest may repeat themselves for ever.
+    """
+    set_random_seed(seed)
     venv = model.get_env()
     normalise = venv.normalize_obs if isinstance(venv, VecNormalize) else lambda obs: obs
-    return lambda obs: model.predict(normalise(obs), deterministic=True)[0]
+    return lambda obs: model.predict(normalise(obs), deterministic=greedy)[0]
 
 
 __all__ = ["Algorithm", "act_untrained", "actor", "build", "device", "load", "recorded", "reseed", "restart", "save"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prefrl.frames import compact
 from prefrl.reward.ensemble import Ensemble
 from prefrl.reward.true import TrueReward
 from prefrl.types import Array, Segment
@@ -17,7 +18,7 @@ class Rollout:
     obs: Array  # (T, envs, *obs), before the step
     acts: Array  # (T, envs, *act), as the environment received them
     truth: Array  # (T, envs)
-    dones: Array  # (T, envs): the episode ended with this step
+    dones: Array  # (T, envs): the episode ended with this step, whether or not the policy was told
     state: Array | None = None  # (T, envs, n), or (T, envs) of frames and None: what a camera needs to draw the step
 
     def __len__(self) -> int:
@@ -68,58 +69,56 @@ class Cutter:
     def restart(self, seed: int) -> None:
         """Forgets the steps not yet cut: the environments were reset."""
         self._rng = np.random.default_rng(seed)
-        self._starts: list[int] = []
         self.forget()
 
     def forget(self) -> None:
         """Forgets the steps not yet cut: what comes next does not follow them."""
-        self._tail: Rollout | None = None
+        self._waiting: list[Rollout] = []
+        self._starts: list[int] = []
 
     def __call__(self, rollout: Rollout, step: int) -> list[Segment]:
         """The segments that `rollout` completes, oldest first within an environment; `step` is noted in them."""
         envs = rollout.dones.shape[1]
-        if self._tail is None:
+        if not self._starts:
             self._starts = [int(self._rng.integers(self._slack)) for _ in range(envs)]
-        steps = rollout if self._tail is None else _join(self._tail, rollout)
-        segments = [segment for env in range(envs) for segment in self._cut(steps, env, step)]
-        kept = min(*self._starts, len(steps))
-        self._tail = _since(steps, kept)
-        self._starts = [start - kept for start in self._starts]
+        self._waiting.append(rollout)
+        dones = np.concatenate([steps.dones for steps in self._waiting])
+        segments = [segment for env in range(envs) for segment in self._cut(dones[:, env], env, step)]
+        while self._waiting and min(self._starts) >= (past := len(self._waiting[0])):
+            self._waiting.pop(0)
+            self._starts = [start - past for start in self._starts]
         return segments
 
-    def _cut(self, steps: Rollout, env: int, step: int) -> list[Segment]:
+    def _cut(self, dones: Array, env: int, step: int) -> list[Segment]:
         segments, at = [], self._starts[env]
-        ends = np.flatnonzero(steps.dones[:, env]) + 1
+        ends = np.flatnonzero(dones) + 1
         for end in (*ends[ends > at].tolist(), None):
-            while at + self.length <= (len(steps) if end is None else end):
-                span = slice(at, at + self.length)
-                obs, acts, truth = (part[span, env].copy() for part in (steps.obs, steps.acts, steps.truth))
-                segments.append(Segment(obs, acts, truth, step=step, state=_state(steps, span, env)))
+            while at + self.length <= (len(dones) if end is None else end):
+                segments.append(self._segment(at, env, step))
                 at += self.length
             if end is not None:
                 at = end + int(self._rng.integers(self._slack))
         self._starts[env] = at
         return segments
 
+    def _segment(self, start: int, env: int, step: int) -> Segment:
+        """Of one environment, the steps from `start` on, counted from the first one that waits."""
+        parts: list[tuple[Rollout, slice]] = []
+        end = start + self.length
+        for steps in self._waiting:
+            if end > 0 and start < len(steps):
+                parts.append((steps, slice(max(start, 0), end)))
+            start, end = start - len(steps), end - len(steps)
 
-def _state(steps: Rollout, span: slice, env: int) -> Array | None:
+        def joined(name: str) -> Array:
+            return np.concatenate([getattr(steps, name)[span, env] for steps, span in parts])
+
+        state = None if parts[0][0].state is None else _state(joined("state"))
+        return Segment(compact(joined("obs")), joined("acts"), joined("truth"), step=step, state=state)
+
+
+def _state(rows: Array) -> Array | None:
     """Of one segment: (T, n), or frames (T, H, W, 3); None where a frame is missing."""
-    if steps.state is None:
-        return None
-    rows = steps.state[span, env]
     if rows.dtype != object:
-        return rows.copy()
+        return rows
     return None if any(frame is None for frame in rows) else np.stack([*rows])
-
-
-def _join(first: Rollout, second: Rollout) -> Rollout:
-    def joined(name: str) -> Array:
-        return np.concatenate([getattr(first, name), getattr(second, name)])
-
-    state = None if first.state is None else joined("state")
-    return Rollout(joined("obs"), joined("acts"), joined("truth"), joined("dones"), state)
-
-
-def _since(steps: Rollout, start: int) -> Rollout:
-    state = None if steps.state is None else steps.state[start:]
-    return Rollout(steps.obs[start:], steps.acts[start:], steps.truth[start:], steps.dones[start:], state)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
@@ -18,11 +18,24 @@ class EnvFailure(RuntimeError):
     """An environment raised, or gave what cannot be learned from."""
 
 
+class Episode(NamedTuple):
+    """A whole episode."""
+
+    step: int
+    """Steps that all environments together had taken at its end."""
+    total: float
+    """Its true return."""
+    env: int = 0
+    """In which of the environments it was."""
+
+
 class Recorder(VecEnvWrapper):
     """Pays the policy 0, and keeps every step with its true reward until `take`.
 
     Sits directly on the environments, below any normalisation, so that reward nets and people see what the
-    environments gave. `infos` of an episode's last step tell SB3 its true return. `name` is for messages and presets.
+    environments gave. `infos` of an episode's last step tell SB3 its true return. If environments are `continuing`,
+    they hide the ends of their episodes and tell them in `infos`, as "over", and as "score" what returns are made of.
+    `name` is for messages and presets.
     `looker` gives a way to look at the environments, if people are to see them. `watch`: of those that may hang.
 
     Raises EnvFailure, naming environment and step, for rewards or observations that are not finite, for
@@ -36,14 +49,18 @@ class Recorder(VecEnvWrapper):
         horizon: int | None = None,
         looker: Callable[[], Look | None] | None = None,
         watch: Watch | None = None,
+        continuing: bool = False,
     ) -> None:
         super().__init__(venv)
+        self._continuing = continuing
         self.name, self.horizon, self.watch = name, horizon, watch
         self._look = looker() if looker else None
         self.steps = 0
         """Steps taken by all environments together."""
-        self.episodes: list[tuple[int, float]] = []
-        """(steps, true return) at the end of every whole episode, since `take_episodes`."""
+        self.episodes: list[Episode] = []
+        """Every whole episode, at its end, since `take_episodes`."""
+        self.earned = 0.0
+        """True return of all steps, also of episodes that are not whole."""
         self._rows: list[tuple[Array, ...]] = []
         self._began = time.time()
 
@@ -61,14 +78,24 @@ class Recorder(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         obs, truth, dones, infos = self._watched(self.venv.step_wait)
         self.steps += self.num_envs
-        self._rows.append((self._obs, self._acts, self._finite(truth, "a reward"), dones, *self._state))
+        scores, ends = truth, dones
+        if self._continuing:  # one that was cut off says neither
+            scores = self._finite(np.array([info.get("score", 0.0) for info in infos]), "a score")
+            ends = dones | np.array([info.get("over", False) for info in infos])
+        self._rows.append((self._obs, self._acts, self._finite(truth, "a reward"), ends, *self._state))
         self._obs = self._finite(obs, "an observation")
         self._state = (self._watched(self._look),) if self._look else ()
-        self._returns += truth
+        self._returns += scores
+        self.earned += float(scores.sum())
         self._lengths += 1
-        for i in np.flatnonzero(dones):
+        for i in np.flatnonzero(ends):
             self._end(int(i), infos[i])
         return obs, np.zeros_like(truth), dones, infos
+
+    @property
+    def kept(self) -> int:
+        """Steps of each environment since the last `take` or `reset`."""
+        return len(self._rows)
 
     def take(self) -> Rollout:
         """The steps since the last `take` or `reset`."""
@@ -76,7 +103,7 @@ class Recorder(VecEnvWrapper):
         self._rows.clear()
         return Rollout(*columns)
 
-    def take_episodes(self) -> list[tuple[int, float]]:
+    def take_episodes(self) -> list[Episode]:
         taken, self.episodes = self.episodes, []
         return taken
 
@@ -90,10 +117,11 @@ class Recorder(VecEnvWrapper):
                 f"an episode of {self.name} ended after {length} steps instead of {self.horizon}: its length would "
                 "tell the policy about the reward; wrap it in prefrl_envs.FixedHorizon or pass --allow-variable-horizon"
             )
-        if not np.isfinite(info["terminal_observation"]).all():
+        if not np.isfinite(info.get("terminal_observation", 0)).all():
             raise self._failure("an observation", i)
-        info["episode"] = {"r": float(self._returns[i]), "l": length, "t": time.time() - self._began}
-        self.episodes.append((self.steps, float(self._returns[i])))
+        total = float(self._returns[i])
+        info["episode"] = {"r": total, "l": length, "t": time.time() - self._began}
+        self.episodes.append(Episode(self.steps, total, i))
         self._returns[i], self._lengths[i] = 0, 0
 
     def _finite(self, values: Any, what: str) -> Array:

@@ -8,9 +8,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from prefrl.control.environments import sees_frames
 from prefrl.control.tasks import algorithm, preset
 from prefrl.files import read_json, whole
 from prefrl.names import UnknownName, attribute, unknown
+from prefrl.parts import completed
 from prefrl.reproduce import curves, tables
 from prefrl.reproduce.claim import Claim, Run, shortened
 from prefrl.reproduce.engine import Engine, Outcome, one_line
@@ -116,7 +118,7 @@ class Reproduction:
         if not (path / "config.yaml").is_file():
             return
         begun = path / "preset.json"
-        if RunFolder.open(path).config != run.config or (begun.is_file() and read_json(begun) != _preset(run)):
+        if RunFolder.open(path).config != _config(run) or (begun.is_file() and read_json(begun) != _preset(run)):
             raise ValueError(f"{path} was made with other settings than {run.command}: move it away, or give --runs")
 
     def finished(self, name: str) -> bool:
@@ -134,11 +136,17 @@ class Reproduction:
 
 
 def _as_declared(record: Record, run: Run) -> bool:
-    return RunConfig.of(record.settings) == run.config and record.preset == _preset(run)
+    return RunConfig.of(record.settings) == _config(run) and record.preset == _preset(run)
+
+
+def _config(run: Run) -> RunConfig:
+    """With the names that the run will find for itself."""
+    return completed(run.config, sees_frames(run.config.env, **run.config.env_options))
 
 
 def _preset(run: Run) -> dict[str, Any]:
-    return preset(algorithm(run.config.algo), run.config.env).as_dict()
+    config = run.config
+    return preset(algorithm(config.algo), config.env, sees_frames(config.env, **config.env_options)).as_dict()
 
 
 def reproduce(

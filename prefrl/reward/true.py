@@ -20,7 +20,8 @@ class TrueReward:
 
     def normalise(self, segments: Sequence[Segment]) -> None:
         truth = np.concatenate([segment.truth for segment in segments if segment.truth is not None])
-        self.mean, self.deviation = float(truth.mean()), max(float(truth.std()), 1e-6)
+        if truth.std() > 0:  # where nothing was paid yet, the first reward would be taken for a giant
+            self.mean, self.deviation = float(truth.mean()), float(truth.std())
         self.version += 1
 
     def pay(self, truth: Array) -> Array:
