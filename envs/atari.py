@@ -1,5 +1,6 @@
 """Atari games as one endless episode of pixels with the score hidden: Christiano et al. 2017, appendix A.2."""
 
+import os
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,10 @@ class Atari(gym.Env[Obs, np.int64]):
 
 
 class AtariVector(VectorEnv[Obs, NDArray[np.int64], NDArray[Any]]):
-    """`num_envs` games of `Atari` at once, faster: `info` holds "score" and "over" of each, (num_envs,)."""
+    """`num_envs` games of `Atari` at once, faster: `info` holds "score" and "over" of each, (num_envs,).
+
+    `num_threads`: a quarter of the cores, if not given; the networks need the others more.
+    """
 
     metadata = METADATA | {"autoreset_mode": AutoresetMode.SAME_STEP}
 
@@ -138,7 +142,7 @@ class AtariVector(VectorEnv[Obs, NDArray[np.int64], NDArray[Any]]):
         segment_seconds: float,
         show_score: str = "nobody",
         render_mode: str | None = None,
-        num_threads: int = 1,
+        num_threads: int | None = None,
     ) -> None:
         if render_mode is not None:
             raise ValueError("games that are played at once are not rendered: make one, or render_mode=None")
@@ -148,7 +152,7 @@ class AtariVector(VectorEnv[Obs, NDArray[np.int64], NDArray[Any]]):
         self._games = AtariVectorEnv(
             _file(self._game).stem,
             num_envs,
-            num_threads=num_threads,
+            num_threads=num_threads or max((os.cpu_count() or 1) // 4, 1),
             max_num_frames_per_episode=LONGEST,
             noop_max=NOOPS,
             autoreset_mode=AutoresetMode.SAME_STEP,

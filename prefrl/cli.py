@@ -141,6 +141,7 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("check-env", _check_env, "Say what an environment lacks for learning from preferences.")
     made.add_argument("env", metavar="ID", help="Gymnasium id, module:Id-v0, or module:factory")
+    made.add_argument("--show-score", nargs="?", const="all", help="who sees the score of a game")
 
     command("doctor", _doctor, "Say what is installed, and what is missing.")
     return top
@@ -367,7 +368,7 @@ def _import(given: argparse.Namespace) -> None:
 def _check_env(given: argparse.Namespace) -> int:
     from prefrl.control.environments import describe, findings
 
-    found = findings(given.env)
+    found = findings(given.env, **({"show_score": given.show_score} if given.show_score else {}))
     print(describe(found))
     return FAILED if any(finding.needed and not finding.ok for finding in found) else DONE
 

@@ -16,7 +16,7 @@ class History:
     """Episodes, the best checkpoint, and the time that passed."""
 
     untrained_return: float = 0.0
-    """Of an episode, estimated from the untrained policy's mean reward."""
+    """Of an episode: estimated from the untrained policy's mean reward, or of whole games."""
     best_step: int = 0
     best_return: float = -np.inf
     """Mean true return of the episodes before the checkpoint of `best_step`."""

@@ -281,14 +281,24 @@ def free_folder(config: RunConfig, parent: Path = Path("runs")) -> Path:
 
 def system() -> dict[str, Any]:
     """Machine and versions, for whoever repeats the run."""
-    packages = ["prefrl", "torch", "stable_baselines3", "sb3_contrib", "gymnasium", "mujoco", "numpy", "sqlalchemy"]
+    ours = [
+        "prefrl",
+        "torch",
+        "stable_baselines3",
+        "sb3_contrib",
+        "gymnasium",
+        "mujoco",
+        "ale_py",
+        "numpy",
+        "sqlalchemy",
+    ]
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "commit": _commit(),
-        "packages": {name: _version(name) for name in packages},
+        "packages": {name: _version(name) for name in ours},
     }
 
 

@@ -166,10 +166,14 @@ class _Run:
         config, facts = self.parts.config, self.parts.facts
         self.folder.write("spaces.json", json.dumps(self.parts.spaces()) + "\n")
         self.folder.write("preset.json", json.dumps(self.parts.preset.as_dict(), indent=2) + "\n")
+        if facts.continuing:  # the first labels see too little of a game to tell what one brings
+            untrained = measure(self.model, self.parts, None, config.eval_episodes, config.seed)
+            self.history.untrained_return = float(untrained.returns.mean())
         policy.restart(self.model, self.cutter, config.seed)
         policy.act_untrained(self.model, self.parts.untrained_steps)
         rollout, step = self.recorder.take(), self.model.num_timesteps
-        self.history.untrained_return = self.recorder.earned / step * facts.horizon
+        if not facts.continuing:
+            self.history.untrained_return = float(rollout.truth.mean()) * facts.horizon
         for name, value in self.driver(self.cutter(rollout, step), step).items():
             self.model.logger.record(name, value)
         self.model.logger.record("time/total_timesteps", step)

@@ -128,11 +128,6 @@ def test_it_says_how_many_steps_are_kept(recorder):
     assert recorder.kept == 1
 
 
-def test_what_was_earned_is_the_truth_of_all_steps(recorder):
-    play(recorder)
-    assert recorder.earned == pytest.approx(recorder.take().truth.sum(), abs=1e-4)
-
-
 def test_a_return_begins_again_at_a_reset(recorder):
     recorder.reset()
     recorder.step(np.ones((2, 2)))
@@ -228,7 +223,6 @@ def test_true_returns_of_hidden_episodes_are_made_of_the_score():
             expected.append((2 * step, running[env], env))
             running[env] = 0
     assert recorder.take_episodes() == expected
-    assert recorder.earned == sum(info["score"] for *_, infos in told for info in infos)
     assert set(np.unique(rollout.truth)) <= {-2, -1, 0, 1}
 
 

@@ -140,9 +140,9 @@ def inspect(
         )
 
 
-def findings(env_id: str) -> list[Finding]:
+def findings(env_id: str, **options: Any) -> list[Finding]:
     """What `inspect` would refuse, and what else it takes to repeat a run and to show it to people."""
-    with closing(make(env_id)) as env:
+    with closing(make(env_id, **options)) as env:
         probe = _probe(env)
         found = [_observations(env), _actions(env), _stepping(probe)]
         if not probe.trouble:

@@ -59,8 +59,6 @@ class Recorder(VecEnvWrapper):
         """Steps taken by all environments together."""
         self.episodes: list[Episode] = []
         """Every whole episode, at its end, since `take_episodes`."""
-        self.earned = 0.0
-        """True return of all steps, also of episodes that are not whole."""
         self._rows: list[tuple[Array, ...]] = []
         self._began = time.time()
 
@@ -86,7 +84,6 @@ class Recorder(VecEnvWrapper):
         self._obs = self._finite(obs, "an observation")
         self._state = (self._watched(self._look),) if self._look else ()
         self._returns += scores
-        self.earned += float(scores.sum())
         self._lengths += 1
         for i in np.flatnonzero(ends):
             self._end(int(i), infos[i])
