@@ -129,6 +129,17 @@ def parser() -> argparse.ArgumentParser:
 
     _add_claims(command)
 
+    _add_exchange(command)
+
+    made = command("check-env", _check_env, "Say what an environment lacks for learning from preferences.")
+    made.add_argument("env", metavar="ID", help="Gymnasium id, module:Id-v0, or module:factory")
+    made.add_argument("--show-score", nargs="?", const="all", help="who sees the score of a game")
+
+    command("doctor", _doctor, "Say what is installed, and what is missing.")
+    return top
+
+
+def _add_exchange(command: Callable[..., argparse.ArgumentParser]) -> None:
     made = command("export", _export, "Write a run's labels for other programs.")
     made.add_argument("run_folder", metavar="RUN", type=Path)
     made.add_argument("file", metavar="FILE", type=Path)
@@ -138,13 +149,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("run_folder", metavar="RUN", type=Path)
     made.add_argument("file", metavar="FILE", type=Path)
     made.add_argument("--format", default="jsonl", help="jsonl, parquet, imitation, b-pref")
-
-    made = command("check-env", _check_env, "Say what an environment lacks for learning from preferences.")
-    made.add_argument("env", metavar="ID", help="Gymnasium id, module:Id-v0, or module:factory")
-    made.add_argument("--show-score", nargs="?", const="all", help="who sees the score of a game")
-
-    command("doctor", _doctor, "Say what is installed, and what is missing.")
-    return top
 
 
 def _add_page(command: argparse.ArgumentParser) -> None:

@@ -159,7 +159,7 @@ class Parts:
         horizon = None if self.facts.varies or self.facts.continuing else self.facts.horizon
         filmed = self.facts.segment_length if self.people and n_envs is None else None
         n, options = n_envs or self.n_envs, self.config.env_options
-        return policy.recorded(self.config.env, n, horizon, filmed, report, **options)
+        return policy.recorded(self.config.env, n, horizon, filmed, report, self.facts.continuing, **options)
 
     def model(self, recorder: Recorder) -> Algorithm:
         return policy.build(self.algo, recorder, self.config.hyper, self.config.seed, self.config.device)

@@ -273,7 +273,7 @@ def checked(label: Label) -> Label:
 
 
 def _save(path: Path, segment: Segment) -> None:
-    """Pixels are kept once, and compressed: a segment of a game takes a hundredth of what its stacks would."""
+    """Frames are kept once, and compressed."""
     arrays = _arrays(segment)
     frames = shared(segment.obs)
     if frames is not None:

@@ -135,36 +135,26 @@ def test_a_name_that_makes_no_environment_is_refused_in_one_line(env_id: str, wo
     assert "\n" not in str(refusal.value)
 
 
-def test_without_mujoco_the_extra_to_install_is_named() -> None:
-    code = """
+@pytest.mark.parametrize(
+    ("package", "env_id", "words"),
+    [
+        ("mujoco", "prefrl/Hopper-v0", 'MuJoCo is not installed: pip install "prefrl[mujoco]"'),
+        ("ale_py", "prefrl/Pong-v0", 'Atari needs ale-py and OpenCV: pip install "prefrl[atari]"'),
+    ],
+)
+def test_the_extra_to_install_is_named_where_a_package_is_missing(package: str, env_id: str, words: str) -> None:
+    code = f"""
 import sys
-sys.modules["mujoco"] = None
+sys.path = {sys.path!r}
+sys.modules["{package}"] = None
 from prefrl.control.environments import make
 try:
-    make("prefrl/Hopper-v0")
+    make("{env_id}")
 except ValueError as refusal:
     print(refusal)
 """
-    run = subprocess.run([sys.executable, "-c", f"import sys; sys.path = {sys.path!r}\n{code}"], capture_output=True)
-    assert run.stdout.decode().strip() == (
-        "environment 'prefrl/Hopper-v0' cannot be made: MuJoCo is not installed: pip install \"prefrl[mujoco]\""
-    )
-
-
-def test_without_ale_py_the_extra_to_install_is_named() -> None:
-    code = """
-import sys
-sys.modules["ale_py"] = None
-from prefrl.control.environments import make
-try:
-    make("prefrl/Pong-v0")
-except ValueError as refusal:
-    print(refusal)
-"""
-    run = subprocess.run([sys.executable, "-c", f"import sys; sys.path = {sys.path!r}\n{code}"], capture_output=True)
-    assert run.stdout.decode().strip() == (
-        "environment 'prefrl/Pong-v0' cannot be made: Atari needs ale-py and OpenCV: pip install \"prefrl[atari]\""
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert run.stdout.decode().strip() == f"environment '{env_id}' cannot be made: {words}"
 
 
 @pytest.mark.parametrize("env_id", [f"{TINY}:Dot-v0", "prefrl/Hopper-v0"])

@@ -86,7 +86,7 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(changes, tmp_path
     config = small(oracle="skipping(synthetic, chance=0.3)", **changes)
     whole = train(config, tmp_path / "whole")
     step, left = "prefrl.control.vec_env.Recorder.step_wait", iter(range(90))
-    original = type(recorded(config.env, 1)).step_wait
+    original = type(recorded(config.env, 1, continuing=True)).step_wait
 
     def interrupting(self):
         if next(left, None) is None:

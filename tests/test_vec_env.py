@@ -269,7 +269,7 @@ class FailsSometimes(Unseen):
 
 def test_games_of_pong_are_recorded_as_the_console_scores_them():
     pytest.importorskip("ale_py")
-    recorder = recorded("prefrl/Pong-v0", 2)
+    recorder = recorded("prefrl/Pong-v0", 2, continuing=True)
     recorder.seed(0)
     recorder.reset()
     rng = np.random.default_rng(0)

@@ -19,12 +19,7 @@ from prefrl.web.board import GAP, chosen
 from prefrl.web.leases import LASTS
 from prefrl.web.options import PageOptions
 from prefrl.web.pairs import Pairs, showable
-from tests.web_pages import Clock, ask, browsing, new_run, until
-
-
-@pytest.fixture
-def run(tmp_path):
-    return new_run(tmp_path / "run")
+from tests.web_pages import Clock, ask, browsing, until
 
 
 @pytest.fixture

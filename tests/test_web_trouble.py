@@ -15,12 +15,7 @@ from prefrl.store import Store
 from prefrl.types import Label
 from prefrl.web import app
 from prefrl.web.writer import Writer
-from tests.web_pages import ask, browsing, new_run, until
-
-
-@pytest.fixture
-def run(tmp_path):
-    return new_run(tmp_path / "run")
+from tests.web_pages import ask, browsing, until
 
 
 @pytest.fixture
@@ -28,12 +23,6 @@ def store(run):
     with Store(run) as store:
         ask(store, 20)
         yield store
-
-
-@pytest.fixture
-def page(run, store):
-    with browsing(run, store) as page:
-        yield page
 
 
 @contextmanager

@@ -24,7 +24,6 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack
 
-import prefrl_envs  # noqa: F401  registers the games
 from experiments.benchmarks.envpool_run import speed
 from experiments.benchmarks.measure import Row, arguments, installed, interleaved, publish, ratios, table
 from prefrl.control.vectorised import fast

@@ -30,7 +30,7 @@ def speed(step: Callable[[Any], object], choices: int, n_envs: int, steps: int) 
 
 def play(game: str, n_envs: int, threads: int, steps: int) -> dict[str, Any]:
     """What `AtariVector` does with a game, as far as EnvPool can be told: no score is hidden, no episode's end."""
-    import envpool  # type: ignore[import-not-found]
+    import envpool
 
     envs = envpool.make_gymnasium(
         f"{game}-v5",

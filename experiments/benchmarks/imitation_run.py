@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from imitation.algorithms import preference_comparisons as pc  # type: ignore[import-not-found]
-from imitation.rewards import reward_nets as nets  # type: ignore[import-not-found]
-from imitation.util.networks import RunningNorm  # type: ignore[import-not-found]
-from imitation.util.util import make_vec_env  # type: ignore[import-not-found]
+from imitation.algorithms import preference_comparisons as pc
+from imitation.rewards import reward_nets as nets
+from imitation.util.networks import RunningNorm
+from imitation.util.util import make_vec_env
 from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv

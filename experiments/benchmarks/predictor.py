@@ -40,7 +40,7 @@ Speeds = dict[str, list[float]]
 
 def segments(n: int, seed: int) -> list[Segment]:
     """Of random play, with what the score paid as their truth."""
-    recorder = policy.recorded(ENV, N_ENVS)
+    recorder = policy.recorded(ENV, N_ENVS, continuing=True)
     recorder.seed(seed)
     recorder.reset()
     cutter, rng = Cutter(LENGTH, horizon=800, seed=seed), np.random.default_rng(seed)

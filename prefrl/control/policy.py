@@ -38,17 +38,18 @@ def recorded(
     horizon: int | None = None,
     filmed: int | None = None,
     report: Callable[[str], None] | None = None,
+    continuing: bool = False,
     **options: Any,
 ) -> Recorder:
     """`n_envs` of `env` in this process, recorded; `horizon`: the length that every episode must have.
 
     `filmed`: steps of a segment, if people are to see some. `report`: told of environments that crash or hang, which
-    are then made anew. `options`: what each is made with. Where nobody is to see any, environments that bring a faster
-    form for many at once are made in that form, in which none is made anew.
+    are then made anew. `options`: what each is made with. `continuing`: they hide the ends of their episodes; where
+    nobody is to see any, those that bring a faster form for many at once are made in it, in which none is made anew.
     """
     options |= {} if filmed is None else {"render_mode": "rgb_array"}
     plain = partial(environments.make, env, **options)
-    if filmed is None and (venv := fast(env, n_envs, **options)):
+    if continuing and filmed is None and (venv := fast(env, n_envs, **options)):
         return Recorder(venv, env, horizon, continuing=True)
     if report is None:
         venv, watch = DummyVecEnv([plain] * n_envs), None
@@ -56,7 +57,6 @@ def recorded(
         watch = Watch()
         venv = DummyVecEnv([partial(Guarded, plain, i, watch, report) for i in range(n_envs)])
     look = None if filmed is None else partial(looker, venv.envs, filmed)
-    continuing = bool(venv.envs[0].metadata.get("continuing"))
     return Recorder(venv, env, horizon, look, watch, continuing)
 
 

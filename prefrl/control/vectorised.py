@@ -12,16 +12,11 @@ from prefrl.types import Array
 
 
 def fast(env_id: str, n_envs: int, **options: Any) -> VecEnv | None:
-    """`n_envs` of an environment that brings a vectorised form and hides its episodes' ends; None of any other."""
-    place, _, name = env_id.rpartition(":")
-    spec = gym.registry.get(name)
+    """`n_envs` of a continuing environment in the vectorised form that it brings; None if it brings none."""
+    spec = gym.registry.get(env_id.rpartition(":")[2])
     if spec is None or spec.vector_entry_point is None:
         return None
-    envs = gym.make_vec(env_id if place else name, n_envs, vectorization_mode="vector_entry_point", **options)
-    if not envs.metadata.get("continuing"):
-        envs.close()
-        return None
-    return Vectorised(envs)
+    return Vectorised(gym.make_vec(env_id, n_envs, vectorization_mode="vector_entry_point", **options))
 
 
 class Vectorised(VecEnv):

@@ -95,9 +95,9 @@ class Frames(Fit):
     """How nets that look at frames are fitted, all the time, to the newest comparisons (appendix A.2)."""
 
     first_passes: int = 10
-    """The paper's are 200: more than an hour of one core, for a loss that hardly falls any more after ten."""
+    """The paper's are 200, which one core takes twenty times as long for."""
     batch: int = 8
-    """Activations of larger ones leave the cache: 16 take a third longer for each comparison."""
+    """Activations of larger ones leave the cache."""
     lr: float = 3e-4
     l2: float = 1e-4
     rate: float | None = 0.1

@@ -94,7 +94,7 @@ class CNN(nn.Module):
 
 
 class Half(nn.Module):
-    """Dropout of 1/2 that draws 64 decisions at once: PyTorch's own, one by one, takes a third of the CNN's fitting."""
+    """Dropout of 1/2 that draws 64 decisions at once: PyTorch's own draws them one by one."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
