@@ -1,0 +1,1 @@
+"""Language models: preferences between continuations, and policies that learn from them."""

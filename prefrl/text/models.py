@@ -1,0 +1,205 @@
+"""Language models: made from scratch, loaded by name, saved, with low-rank adapters, and frozen as a reference."""
+
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from prefrl.files import sync
+
+M = TypeVar("M", bound=nn.Module)
+LanguageModel = PreTrainedModel | PeftModel
+"""A causal language model of transformers, with or without adapters."""
+
+
+def new_model(
+    tokenizer: PreTrainedTokenizerBase,
+    layers: int = 2,
+    width: int = 64,
+    heads: int = 2,
+    context: int = 256,
+    seed: int = 0,
+) -> GPT2LMHeadModel:
+    """A GPT-2 without dropout, from scratch: `layers` of `width`, for prompts and continuations of `context` tokens."""
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=context,
+        n_embd=width,
+        n_layer=layers,
+        n_head=heads,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return without_dropout(GPT2LMHeadModel(config))
+
+
+def load_model(name_or_path: str | Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Any causal language model by name or folder, in float32 and without dropout (detail 8).
+
+    Its embeddings grow by the padding token where `load_tokenizer` had to add that one. Raises ValueError where the
+    tokenizer knows other tokens that the model does not.
+    """
+    with _no_bars():
+        model = without_dropout(AutoModelForCausalLM.from_pretrained(str(name_or_path), dtype=torch.float32))
+    rows = int(embeddings(model).shape[0])
+    added = tokenizer.pad_token_id == len(tokenizer) - 1
+    if len(tokenizer) > rows + added:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens and the model {str(name_or_path)!r} {rows}: "
+            f"load the tokenizer that the model was trained with"
+        )
+    if len(tokenizer) > rows:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model
+
+
+def save_model(model: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Model (safetensors) and tokenizer in a folder, which is complete or is not there; an older one is replaced.
+
+    Adapters are saved alone, without the model that they adapt.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft, old = (folder.with_name(f".{folder.name}.{uuid4().hex}") for _ in range(2))
+    try:
+        with _no_bars():
+            model.save_pretrained(str(draft))
+        tokenizer.save_pretrained(str(draft))
+        if folder.exists():
+            folder.rename(old)
+        draft.rename(folder)
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def with_lora(model: PreTrainedModel, rank: int = 8, alpha: int = 16, seed: int = 0) -> PeftModel:
+    """The model frozen, with trainable low-rank adapters on all its linear layers but the head (Hu et al. 2021).
+
+    They begin at zero change; `alpha / rank` scales them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fan_in = any(type(module).__name__ == "Conv1D" for module in model.modules())
+        config = LoraConfig(
+            r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", fan_in_fan_out=fan_in
+        )
+        with warnings.catch_warnings():  # peft asks transformers by a name that this renamed
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            adapted = get_peft_model(model, config)
+    assert isinstance(adapted, PeftModel)
+    return adapted
+
+
+Reference = Callable[[], AbstractContextManager[LanguageModel]]
+"""Gives, for a while, the model that the policy must stay close to."""
+
+
+def reference_of(model: LanguageModel) -> Reference:
+    """What the model is now, and stays: a frozen copy, or the model with its adapters off.
+
+    Use it as in `with reference() as frozen: ...`.
+    """
+    if isinstance(model, PeftModel):
+
+        @contextmanager
+        def adapters_off() -> Iterator[LanguageModel]:
+            with model.disable_adapter():
+                yield model
+
+        return adapters_off
+    frozen = deepcopy(model).eval().requires_grad_(False)
+    return lambda: nullcontext(frozen)
+
+
+def without_dropout(model: M) -> M:
+    """The same model with every chance of dropout 0, in its modules and its configuration (detail 8)."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in list(vars(module).items()):
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+    config = getattr(model, "config", None)
+    for name in list(vars(config)) if isinstance(config, PretrainedConfig) else ():
+        if ("dropout" in name or name.endswith("pdrop")) and isinstance(getattr(config, name), float):
+            setattr(config, name, 0.0)
+    return model
+
+
+def backbone(model: LanguageModel) -> nn.Module:
+    """What makes hidden states of tokens: the model without its language-modelling head; adapters stay in."""
+    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    found = getattr(plain, plain.base_model_prefix, plain)
+    assert isinstance(found, nn.Module)
+    return found
+
+
+def hidden_states(base: nn.Module, ids: Tensor, attention: Tensor, positions: Tensor) -> Tensor:
+    """Last hidden states of a `backbone`, (B, T, width): position ids come from the mask (detail 1)."""
+    out: Tensor = base(
+        input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False
+    ).last_hidden_state
+    return out
+
+
+def head(model: LanguageModel) -> nn.Module:
+    """What makes scores of all tokens from hidden states."""
+    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    found = plain.get_output_embeddings()
+    if not isinstance(found, nn.Module):
+        raise ValueError(f"{type(model).__name__} is no causal language model: give one that has a head")
+    return found
+
+
+def embeddings(model: LanguageModel) -> Tensor:
+    """One row for each token that the model knows, (tokens, width)."""
+    plain: Any = model
+    weight: Tensor = plain.get_input_embeddings().weight
+    return weight
+
+
+def context_of(model: LanguageModel) -> int:
+    """How many tokens of prompt and continuation the model can hold."""
+    return int(getattr(model.config, "max_position_embeddings", 0) or 2**31)
+
+
+def count_parameters(model: nn.Module, trainable: bool = False) -> int:
+    """Numbers in the model, those that learn only if `trainable`; shared ones once."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without transformers' progress bars: one for a file or two says nothing between the stages' own."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
