@@ -1,9 +1,10 @@
-"""Reading files that may be broken, or a stranger's, and writing whole ones."""
+"""Reading files that may be broken, or a stranger's, and writing whole ones, those that people are shown among them."""
 
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -67,3 +68,19 @@ def sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def text(prompt: str, continuation: str) -> bytes:
+    """What `keep` stores for a segment of text."""
+    return json.dumps({"prompt": prompt, "text": continuation}).encode()
+
+
+def keep(folder: Path, data: bytes, suffix: str) -> str:
+    """The name of the file in `folder` that holds `data` from now on: it is named by what it holds."""
+    folder.mkdir(exist_ok=True)
+    name = sha256(data).hexdigest() + suffix
+    if not (folder / name).exists():
+        with whole(folder / name) as file:
+            file.write(data)
+        sync(folder)
+    return name

@@ -1,17 +1,11 @@
-"""What a person sees of a segment: a clip (VP9 in WebM) or text, in a file named by what it holds."""
+"""Clips that people see of segments: VP9 in WebM."""
 
 import io
-import json
 from fractions import Fraction
-from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 
-from prefrl.files import CLIP as CLIP
-from prefrl.files import FOLDER as FOLDER
-from prefrl.files import TEXT as TEXT
-from prefrl.files import Unreadable, sync, whole
+from prefrl.files import Unreadable
 from prefrl.types import Array
 
 try:
@@ -66,22 +60,6 @@ def decode(data: bytes) -> Array:
     if not frames or len(frames) != round(seconds * (fps or 0)):
         raise Unreadable(f"{len(data)} bytes are no whole clip: {len(frames)} frames for {seconds} s")
     return np.stack(frames)
-
-
-def text(prompt: str, continuation: str) -> bytes:
-    """What `keep` stores for a segment of text."""
-    return json.dumps({"prompt": prompt, "text": continuation}).encode()
-
-
-def keep(folder: Path, data: bytes, suffix: str) -> str:
-    """The name of the file in `folder` that holds `data` from now on."""
-    folder.mkdir(exist_ok=True)
-    name = sha256(data).hexdigest() + suffix
-    if not (folder / name).exists():
-        with whole(folder / name) as file:
-            file.write(data)
-        sync(folder)
-    return name
 
 
 def _even(frames: Array) -> Array:

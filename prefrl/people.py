@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prefrl import live, media
+from prefrl import files, live, media
 from prefrl.candidates import Candidates
 from prefrl.control.camera import Camera
 from prefrl.loop import Learner, take_newest
@@ -85,7 +85,7 @@ class ForPeople:
         return []
 
     def _visible(self, segment: Segment) -> bool:
-        clip = segment.media and self.run / media.FOLDER / segment.media
+        clip = segment.media and self.run / files.FOLDER / segment.media
         return clip.exists() if clip else segment.state is not None
 
     def _ready(self) -> int:
@@ -95,7 +95,7 @@ class ForPeople:
         if segment.media:
             return segment
         clip = media.encode(self.camera.film(segment), self.parts.facts.fps)
-        return replace(segment, media=media.keep(self.run / media.FOLDER, clip, media.CLIP))
+        return replace(segment, media=files.keep(self.run / files.FOLDER, clip, files.CLIP))
 
     def _withdraw(self, waiting: Sequence[Query], candidates: Candidates) -> None:
         """The pair on which the nets now agree best, if they agree far better than about pairs of today.
@@ -133,16 +133,16 @@ class Filmed:
     _clips: deque[str] = field(default_factory=deque, init=False)
 
     def __post_init__(self) -> None:
-        earlier = (file.name for file in (self.run / media.FOLDER).glob(f"*{media.CLIP}"))
+        earlier = (file.name for file in (self.run / files.FOLDER).glob(f"*{files.CLIP}"))
         self._clips.extend(name for name in earlier if not self.store.shows(name))
 
     def __call__(self, segment: Segment) -> Segment:
         if segment.state is None or segment.state.dtype != np.uint8:
             return segment
-        name = media.keep(self.run / media.FOLDER, media.encode(segment.state, self.fps), media.CLIP)
+        name = files.keep(self.run / files.FOLDER, media.encode(segment.state, self.fps), files.CLIP)
         self._clips.append(name)
         if len(self._clips) > self.kept:
             old = self._clips.popleft()
             if old not in self._clips and not self.store.shows(old):
-                (self.run / media.FOLDER / old).unlink(missing_ok=True)
+                (self.run / files.FOLDER / old).unlink(missing_ok=True)
         return replace(segment, media=name, state=None)

@@ -1,5 +1,4 @@
 import io
-import json
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefrl.files import Unreadable
-from prefrl.media import CLIP, decode, encode, keep, text
+from prefrl.media import decode, encode
 
 
 def moving(steps: int = 12, height: int = 48, width: int = 64) -> np.ndarray:
@@ -86,23 +85,6 @@ def test_a_clip_with_a_wrong_byte_is_shown_or_refused(at, value):
 def test_what_cannot_be_shown_is_not_encoded(frames):
     with pytest.raises(ValueError, match="frames must be uint8 of shape"):
         encode(frames, 20)
-
-
-def test_a_file_is_named_by_what_it_holds_and_written_once(tmp_path):
-    folder = tmp_path / "clips"
-    name = keep(folder, b"what is seen", CLIP)
-    assert name == sha256(b"what is seen").hexdigest() + ".webm"
-    written = (folder / name).stat()
-    assert keep(folder, b"what is seen", CLIP) == name
-    assert (folder / name).stat() == written
-    assert [(file.name, file.read_bytes()) for file in folder.iterdir()] == [(name, b"what is seen")]
-
-
-def test_text_is_kept_as_json_whatever_it_holds():
-    assert json.loads(text("Say \x00 and \ud800", '</script>"\n')) == {
-        "prompt": "Say \x00 and \ud800",
-        "text": '</script>"\n',
-    }
 
 
 def test_without_pyav_one_line_says_what_to_install():

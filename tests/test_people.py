@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from prefrl import live, media
+from prefrl import files, live, media
 from prefrl.candidates import Candidates
 from prefrl.people import EACH, READY, Filmed, ForPeople
 from prefrl.queries import Disagreement
@@ -45,7 +45,7 @@ def ask_all(asks, candidates):
 
 
 def clips(store):
-    return {file.name for file in (store.folder / media.FOLDER).glob("*")}
+    return {file.name for file in (store.folder / files.FOLDER).glob("*")}
 
 
 # how much is asked
@@ -117,7 +117,7 @@ def test_both_sides_of_every_pair_can_be_seen(store):
     shown = store.media(id for query in store.queries() for id in (query.left, query.right))
     assert set(shown.values()) == clips(store)
     for id, name in shown.items():
-        frames = media.decode((store.folder / media.FOLDER / name).read_bytes())
+        frames = media.decode((store.folder / files.FOLDER / name).read_bytes())
         assert frames.shape == (5, 8, 8, 3)
         assert np.abs(frames.astype(int) - store.segment(id).state).max() <= 2
 
@@ -134,7 +134,7 @@ def test_only_what_is_asked_about_is_drawn(store):
 
 def test_what_has_a_clip_is_not_drawn_again(store):
     asks = for_people(store)
-    name = media.keep(store.folder / media.FOLDER, b"a clip", media.CLIP)
+    name = files.keep(store.folder / files.FOLDER, b"a clip", files.CLIP)
     ask_all(asks, Candidates([replace(s, media=name) for s in segments(10)], 10))
     assert clips(store) == {name} == set(store.media(s for q in store.queries() for s in (q.left, q.right)).values())
 
@@ -315,7 +315,7 @@ def frames(number):
 def test_of_frames_there_is_a_clip_in_their_place(store, filmed):
     shown = filmed(frames(3))
     assert shown.state is None and (shown.step, len(shown)) == (3, 5)
-    kept = media.decode((store.folder / media.FOLDER / shown.media).read_bytes())
+    kept = media.decode((store.folder / files.FOLDER / shown.media).read_bytes())
     assert kept.shape == (5, 8, 8, 3) and np.abs(kept.astype(int) - 30).max() <= 2
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from prefrl import live
+from prefrl import files, live
 from prefrl.store import Store
 from prefrl.types import BROKEN, STALE, UNDONE, Label, Query, Segment
 from prefrl.web.board import GAP, chosen
@@ -359,13 +359,10 @@ def test_a_text_that_cannot_be_read_is_withdrawn_by_the_server_itself(run, store
 
 
 def test_what_a_run_keeps_is_what_a_page_shows(tmp_path):
-    pytest.importorskip("av")
-    from prefrl import media
-
-    for suffix in (media.CLIP, media.TEXT):
-        assert showable(media.keep(tmp_path / media.FOLDER, b"something", suffix))
-    assert not showable(media.keep(tmp_path / media.FOLDER, b"something", ".exe"))
-    assert Pairs(tmp_path).folder == tmp_path / media.FOLDER
+    for suffix in (files.CLIP, files.TEXT):
+        assert showable(files.keep(tmp_path / files.FOLDER, b"something", suffix))
+    assert not showable(files.keep(tmp_path / files.FOLDER, b"something", ".exe"))
+    assert Pairs(tmp_path).folder == tmp_path / files.FOLDER
 
 
 def test_a_reply_betrays_neither_reason_nor_step_nor_reward(run, store):

@@ -17,6 +17,7 @@ from urllib.request import urlopen
 import numpy as np
 import yaml
 
+from prefrl import files
 from prefrl.runs import RunFolder
 from prefrl.store import Store
 from prefrl.types import Label, Query, Segment
@@ -74,7 +75,7 @@ class Site:
 
     def segment(self, data: bytes, suffix: str = ".webm") -> int:
         """A segment that is shown as `data`."""
-        name = self.media.keep(self.run / "clips", data, suffix)
+        name = files.keep(self.run / "clips", data, suffix)
         unique = int(sha256(name.encode()).hexdigest()[:8], 16)
         arrays = np.full((3, 1), len(self.shown), np.float32), np.full((3, 1), unique, np.float64)
         [kept] = self.store.record([Segment(*arrays, media=name)])
@@ -103,7 +104,7 @@ class Site:
         return [self.ask(*pair) for pair in pairs[:n]]
 
     def ask_texts(self, prompt: str, left: str, right: str) -> int:
-        return self.ask(*(self.segment(self.media.text(prompt, words), ".json") for words in (left, right)))
+        return self.ask(*(self.segment(files.text(prompt, words), ".json") for words in (left, right)))
 
     def want(self, labels: int) -> None:
         """The run asks for so many."""
