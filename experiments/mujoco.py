@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from prefrl.intervals import interval
 from prefrl.reproduce.claim import Claim, Run, Verdict
 from prefrl.reproduce.records import Record
-from prefrl.reproduce.statistics import interval, shares
+from prefrl.reproduce.statistics import shares
 from prefrl.reproduce.tables import bounded, percent
 from prefrl.runs import RunConfig
 

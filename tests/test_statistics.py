@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.stats import bootstrap, trim_mean
 
+from prefrl.intervals import Interval, interquartile_mean, interval
 from prefrl.reproduce.records import Record
-from prefrl.reproduce.statistics import Interval, interquartile_mean, interval, share, shares
+from prefrl.reproduce.statistics import share, shares
 
 numbers = st.integers(-1000, 1000).map(float)
 samples = st.lists(numbers, min_size=1, max_size=12)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from prefrl.intervals import Interval
 from prefrl.reproduce.claim import Claim, Run, Verdict
 from prefrl.reproduce.records import Record
-from prefrl.reproduce.statistics import Interval
 from prefrl.reproduce.tables import (
     aggregate,
     bounded,

@@ -7,9 +7,10 @@ from statistics import fmean
 
 import numpy as np
 
+from prefrl.intervals import Interval, interval
 from prefrl.reproduce.claim import Claim, Verdict
 from prefrl.reproduce.records import Record
-from prefrl.reproduce.statistics import BASELINE, Interval, interval, share, shares
+from prefrl.reproduce.statistics import BASELINE, share, shares
 
 NONE = "–"
 """Where there is no number."""
