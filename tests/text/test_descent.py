@@ -1,0 +1,161 @@
+"""Gradient descent that goes on where it was stopped, and the same in parts as at once."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from prefrl.text.descent import STATE, Descent, Work, digest, settled, split, trimmed
+from prefrl.text.samples import Samples
+
+FAST = Descent(epochs=4, batch=4, lr=0.1, save_every=3)
+
+
+def line(seed=0):
+    """A linear model, and the work of learning a line from 10 points."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = nn.Linear(2, 1)
+        x = torch.randn(10, 2)
+    y = x @ torch.tensor([1.0, -2.0]) + 0.5
+
+    def parts(rows, chunks=1):
+        for some in split(rows, chunks):
+            yield ((model(x[some]).squeeze(1) - y[some]) ** 2).sum() / len(rows)
+
+    return model, Work("line", 10, parts, digest(x, y))
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_the_loss_falls():
+    model, work = line()
+    losses = replace(FAST, epochs=30).descend(model, work, seed=0, folder=None, progress=False)
+    assert len(losses) == 90
+    assert settled(losses) < 0.01 < losses[0]
+
+
+def test_a_stopped_training_comes_to_what_one_that_never_stopped_does(tmp_path):
+    never, work = line()
+    expected = FAST.descend(never, work, seed=3, folder=None, progress=False)
+    stopped, work = line()
+    with pytest.raises(KeyboardInterrupt):
+        FAST.descend(stopped, stopping(work, after=7), seed=3, folder=tmp_path, progress=False)
+    again, work = line()  # a new process has the model it began with
+    losses = FAST.descend(again, work, seed=3, folder=tmp_path, progress=False)
+    assert losses.tolist() == expected.tolist()
+    assert torch.equal(weights(again), weights(never))
+
+
+def stopping(work, after):
+    left = iter(range(after))
+
+    def parts(rows):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        yield from work.parts(rows)
+
+    return replace(work, parts=parts)
+
+
+def test_a_finished_training_is_not_repeated(tmp_path):
+    model, work = line()
+    losses = FAST.descend(model, work, seed=0, folder=tmp_path, progress=False)
+    again, work = line()
+    found = FAST.descend(again, stopping(work, after=0), seed=0, folder=tmp_path, progress=False)
+    assert found.tolist() == losses.tolist()
+    assert torch.equal(weights(again), weights(model))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"lr": 0.2}, "other lr:"), ({"batch": 5, "epochs": 2}, "other batch, epochs:")],
+)
+def test_a_state_of_other_settings_is_refused(tmp_path, changed, said):
+    model, work = line()
+    FAST.descend(model, work, seed=0, folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match=said):
+        replace(FAST, **changed).descend(model, work, seed=0, folder=tmp_path, progress=False)
+
+
+def test_a_state_of_other_data_or_another_seed_is_refused(tmp_path):
+    model, work = line()
+    FAST.descend(model, work, seed=0, folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="other data"):
+        FAST.descend(model, replace(work, data="another"), seed=0, folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="other seed"):
+        FAST.descend(model, work, seed=1, folder=tmp_path, progress=False)
+
+
+def test_a_state_of_another_model_is_refused(tmp_path):
+    model, work = line()
+    FAST.descend(model, work, seed=0, folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="another model"):
+        FAST.descend(nn.Linear(3, 1), work, seed=0, folder=tmp_path, progress=False)
+
+
+def test_a_broken_state_is_named(tmp_path):
+    (tmp_path / STATE).write_bytes(b"nothing")
+    model, work = line()
+    with pytest.raises(ValueError, match="cannot be read"):
+        FAST.descend(model, work, seed=0, folder=tmp_path, progress=False)
+
+
+def test_a_loss_that_is_no_number_stops_before_it_spoils_the_model():
+    model, work = line()
+    before = weights(model)
+    broken = replace(work, parts=lambda rows: (part * np.nan for part in work.parts(rows)))
+    with pytest.raises(RuntimeError, match="the loss is nan: lower lr"):
+        FAST.descend(model, broken, seed=0, folder=None, progress=False)
+    assert torch.equal(weights(model), before)
+
+
+def test_frozen_weights_stay():
+    model, work = line()
+    model.bias.requires_grad_(False)
+    before = weights(model)
+    FAST.descend(model, work, seed=0, folder=None, progress=False)
+    assert weights(model)[-1] == before[-1]
+    assert not torch.equal(weights(model)[:-1], before[:-1])
+
+
+@pytest.mark.parametrize("decay", ["cosine", "linear"])
+def test_the_rate_rises_and_falls(decay):
+    descent = Descent(lr=1.0, warmup=0.1, decay=decay)
+    rates = [descent.rate(update, 100) for update in range(100)]
+    assert np.argmax(rates) == 10 and rates[10] == 1.0
+    assert (np.diff(rates[:11]) > 0).all() and (np.diff(rates[10:]) < 0).all()
+    assert 0 < rates[0] < 0.1 and 0 < rates[-1] < 0.02
+
+
+def test_a_constant_rate_stays():
+    descent = Descent(lr=0.5, warmup=0.0, decay="constant")
+    assert {descent.rate(update, 9) for update in range(9)} == {0.5}
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"batch": 0}, {"warmup": 1.0}, {"decay": "sine"}, {"epochs": -1}])
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Descent(**wrong)
+
+
+@given(st.integers(1, 40), st.integers(1, 9))
+def test_parts_of_a_batch_are_the_batch(rows, chunks):
+    parts = split(np.arange(rows), chunks)
+    assert np.concatenate(parts).tolist() == list(range(rows))
+    assert all(len(part) for part in parts) and len(parts) == min(rows, chunks)
+
+
+def test_trimming_takes_away_common_padding_and_nothing_else():
+    samples = Samples(
+        torch.tensor([[0, 0, 5, 6], [0, 4, 5, 6]]), torch.tensor([[7, 1, 0, 0], [1, 0, 0, 0]]), pad=0, eos=1
+    )
+    found = trimmed(samples)
+    assert found.prompts.tolist() == [[0, 5, 6], [4, 5, 6]]
+    assert found.responses.tolist() == [[7, 1], [1, 0]]
