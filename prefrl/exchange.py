@@ -155,7 +155,9 @@ def _write_parquet(store: Store, file: IO[bytes]) -> Report:
     arrays = dict.fromkeys(("obs", "acts", "truth", "state"), array)
     segment = pa.struct({**arrays, "media": pa.string(), "step": pa.int64()})
     texts = {name: pa.string() for name in ("labeller", "key", "note")}
-    label = pa.struct({"id": pa.int64(), **{name: pa.float64() for name in ("preference", "seconds", "at")}, **texts})
+    label = pa.struct(
+        {"id": pa.int64(), **dict.fromkeys(("preference", "seconds", "at", "confidence"), pa.float64()), **texts}
+    )
     row = {"left": segment, "right": segment, "step": pa.int64(), "why": pa.string(), "labels": pa.list_(label)}
     entries = _entries(store, _bytes)
     with parquet.ParquetWriter(file, schema := pa.schema(row)) as writer:
@@ -250,6 +252,7 @@ def _decided(
             "labels without a preference": len(current) - len(decided),
             "preferences between 0, 0.5 and 1": len(decided) - len(held),
             "pairs of another shape or type": len(alike) - sum(alike),
+            "confidences": sum(label.confidence is not None for label in compress(held, alike)),
             "queries without labels": store.counts().unanswered,
         }
     )

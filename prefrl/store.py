@@ -262,12 +262,15 @@ def checked(label: Label) -> Label:
         raise ValueError(f"a note is one of {', '.join(NOTES[1:])}, and has no preference beside it: {label.note!r}")
     if not (math.isfinite(label.seconds) and math.isfinite(label.at)):
         raise ValueError(f"the times of a label must be finite, not {label.seconds} and {label.at}")
+    if label.confidence is not None and not math.isfinite(label.confidence):
+        raise ValueError(f"a confidence is a finite number or None, not {label.confidence}")
     return replace(
         label,
         preference=None if label.preference is None else float(label.preference),
         labeller=_text("labeller", label.labeller),
         seconds=float(label.seconds),
         at=float(label.at),
+        confidence=None if label.confidence is None else float(label.confidence),
         key=_text("key", label.key) or str(uuid4()),
     )
 

@@ -36,8 +36,13 @@ from sqlalchemy import (
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the tables; a store of an earlier one is brought up to it, one of a later one is refused."""
+UPGRADES = {
+    1: "alter table labels add column note text not null default ''",
+    2: "alter table labels add column confidence double precision",
+}
+"""What an earlier version lacks of the next."""
 PATIENCE = 60.0
 """Seconds to wait for other writers of one SQLite file; sixteen of them wait 6 s at worst."""
 REACH = 10
@@ -100,6 +105,7 @@ labels = Table(
     Column("seconds", Double, nullable=False),
     Column("at", Double, nullable=False),
     Column("note", Text, nullable=False, server_default=""),
+    Column("confidence", Double),
 )
 rewards = Table(
     "rewards",
@@ -130,8 +136,8 @@ def opened(url: str | URL) -> Engine:
             raise ValueError(f"{name} is not a prefrl store: choose another, or an empty database")
         with engine.connect() as connection:
             found = connection.scalar(select(func.max(mark.c.schema)))
-        if found == 1:
-            _add_notes(engine)
+        if found in UPGRADES:
+            _upgrade(engine)
         elif found != SCHEMA:
             raise ValueError(f"{name} is a store of version {found}, this is a prefrl for version {SCHEMA}")
     except BaseException as error:
@@ -189,12 +195,13 @@ def _name(url: URL) -> str:
     return url.set(drivername=url.get_backend_name(), query={}).render_as_string()
 
 
-def _add_notes(engine: Engine) -> None:
-    """From version 1 to 2."""
+def _upgrade(engine: Engine) -> None:
+    """From whatever version the store has, step by step."""
     with writing(engine) as connection:
-        if connection.scalar(select(func.max(mark.c.schema))) == 1:  # another process may have been faster
-            connection.exec_driver_sql("alter table labels add column note text not null default ''")
-            connection.execute(insert(mark).values(schema=2))
+        found = connection.scalar(select(func.max(mark.c.schema)))  # another process may have been faster
+        for version in range(found or SCHEMA, SCHEMA):
+            connection.exec_driver_sql(UPGRADES[version])
+            connection.execute(insert(mark).values(schema=version + 1))
 
 
 def sqlite_file(path: Path) -> URL:

@@ -82,6 +82,8 @@ class Label:
     """Row in the store; 0 until answered."""
     note: str = ""
     """Why there is no preference: `undone`, `broken` or `stale`; empty for an answer, "cannot tell" included."""
+    confidence: float | None = None
+    """How sure the labeller was, on the scale of who asked; kept for tables, and not learned from."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,6 +124,22 @@ def test_nothing_that_was_asked_or_answered_is_lost(store, empty, tmp_path, form
     assert (tmp_path / "again").read_bytes() == (tmp_path / "file").read_bytes()
 
 
+@pytest.mark.parametrize("format", LOSSLESS)
+def test_how_sure_a_labeller_was_is_kept(store, empty, tmp_path, format):
+    first, second = label(store, 1.0, 0.5)
+    store.answer([Label(first.query, 0.0, "you", confidence=8), Label(second.query, None, "you", confidence=1.5)])
+    export(store, tmp_path / "file", format)
+    load(empty, tmp_path / "file", format)
+    assert [x.confidence for x in empty.labels()] == [None, None, 8.0, 1.5]
+
+
+@pytest.mark.parametrize("format", ARRAYS)
+def test_how_sure_a_labeller_was_is_counted_where_it_is_lost(store, tmp_path, format):
+    [first] = label(store, 1.0)
+    store.answer([Label(first.query, 0.0, "you", confidence=8)])
+    assert export(store, tmp_path / "file", format).dropped == {"confidences": 1}
+
+
 floats, others = ["<f4", ">f8", "<f2"], ["u1", "<i8", "<u8", "?"]
 
 

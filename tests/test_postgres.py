@@ -40,6 +40,23 @@ def test_what_is_so_in_a_file_is_so_on_a_server(store, fact):
     fact(store)
 
 
+@pytest.mark.parametrize("missing", [("note", "confidence"), ("confidence",)])
+def test_a_store_of_an_earlier_version_is_brought_up_to_date(tmp_path, database, postgres, missing):
+    with Store(tmp_path, database) as store:
+        query = ask(store)
+        store.answer([Label(query.id, 1.0, "me", key="a")])
+    for column in missing:
+        postgres.say(database, f"alter table labels drop column {column}")
+    postgres.say(database, f"update prefrl set schema = {tables.SCHEMA - len(missing)}")
+    with Store(tmp_path, database) as store:
+        store.answer([Label(query.id, None, "me", note="undone"), Label(query.id, 0.5, "you", confidence=2.5)])
+        assert [(x.preference, x.note, x.confidence) for x in store.labels()] == [
+            (1.0, "", None),
+            (None, "undone", None),
+            (0.5, "", 2.5),
+        ]
+
+
 def test_verbs_repeated_after_a_kill_find_their_rows(tmp_path, database):
     def run() -> list[object]:
         with Store(tmp_path, database) as store:

@@ -295,9 +295,9 @@ def test_a_foreign_database_is_no_store(tmp_path):
 
 def test_a_store_of_a_later_version_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(prefrl.tables, "SCHEMA", 3)
+        patch.setattr(prefrl.tables, "SCHEMA", prefrl.tables.SCHEMA + 1)
         Store(tmp_path).close()
-    with pytest.raises(ValueError, match="version 3"):
+    with pytest.raises(ValueError, match=f"version {prefrl.tables.SCHEMA + 1}"):
         Store(tmp_path)
 
 
@@ -449,8 +449,28 @@ def test_a_store_of_version_1_goes_on_with_its_labels(tmp_path):
         store.answer([Label(query.id, 1.0, "me", key="a")])
     with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
         connection.execute("alter table labels drop column note")
+        connection.execute("alter table labels drop column confidence")
         connection.execute("update prefrl set schema = 1")
         connection.commit()
     with Store(tmp_path) as store:
         assert store.labels() == [Label(query.id, 1.0, "me", key="a", id=1)]
         store.answer([Label(query.id, None, "me", note="undone")])
+
+
+def test_a_store_of_version_2_learns_how_sure_labellers_are(tmp_path):
+    with Store(tmp_path) as store:
+        query = ask(store)
+        store.answer([Label(query.id, 1.0, "me", key="a")])
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        connection.execute("alter table labels drop column confidence")
+        connection.execute("update prefrl set schema = 2")
+        connection.commit()
+    with Store(tmp_path) as store:
+        store.answer([Label(query.id, 0.0, "you", confidence=7)])
+        assert [label.confidence for label in store.labels()] == [None, 7.0]
+
+
+def test_a_confidence_that_is_no_number_is_refused(store):
+    query = ask(store)
+    with pytest.raises(ValueError, match="a confidence is a finite number or None"):
+        store.answer([Label(query.id, 1.0, "me", confidence=float("nan"))])
