@@ -1,10 +1,12 @@
 """Language models: made from scratch, loaded by name, saved, with low-rank adapters, and frozen as a reference."""
 
+import inspect
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -161,19 +163,26 @@ def backbone(model: LanguageModel) -> nn.Module:
 
 def hidden_states(base: nn.Module, ids: Tensor, attention: Tensor, positions: Tensor) -> Tensor:
     """Last hidden states of a `backbone`, (B, T, width): position ids come from the mask (detail 1)."""
-    out: Tensor = base(
-        input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=False
-    ).last_hidden_state
+    where = {"position_ids": positions} if _takes_positions(type(base).forward) else {}
+    out: Tensor = base(input_ids=ids, attention_mask=attention, use_cache=False, **where).last_hidden_state
     return out
 
 
-def head(model: LanguageModel) -> nn.Module:
-    """What makes scores of all tokens from hidden states."""
-    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    found = plain.get_output_embeddings()
-    if not isinstance(found, nn.Module):
-        raise ValueError(f"{type(model).__name__} is no causal language model: give one that has a head")
-    return found
+def call(model: LanguageModel, ids: Tensor, attention: Tensor, positions: Tensor, **how: Any) -> Any:
+    """What the model says of left-padded ids (B, T); position ids come from the mask, where it takes any (detail 1)."""
+    if _takes_positions(type(model.get_base_model() if isinstance(model, PeftModel) else model).forward):
+        how["position_ids"] = positions
+    return model(input_ids=ids, attention_mask=attention, **how)
+
+
+@cache
+def _takes_positions(forward: Callable[..., Any]) -> bool:
+    return "position_ids" in inspect.signature(forward).parameters
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """bfloat16 where a GPU does the work, float32 on a CPU."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 
 def embeddings(model: LanguageModel) -> Tensor:

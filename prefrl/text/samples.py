@@ -102,6 +102,12 @@ class Samples:
         """The same samples on another device."""
         return Samples(self.prompts.to(device), self.responses.to(device), self.pad, self.eos)
 
+    def trimmed(self) -> "Samples":
+        """The same samples without the columns that are padding in all of them."""
+        prompt = max(int((self.prompts != self.pad).sum(1).max()), 1)
+        response = max(int(self.lengths.max()), 1)
+        return Samples(self.prompts[:, -prompt:], self.responses[:, :response], self.pad, self.eos)
+
     def segments(self) -> list[Segment]:
         """One segment each: the `ids` as observations (int32), 1 at the continuation's real tokens as acts (uint8)."""
         ids = self.ids.cpu().numpy().astype(np.int32)
