@@ -26,9 +26,10 @@ FRAMES_AT_ONCE = 100
 class Ensemble(nn.Module):
     """r_hat = mean over members of (r_m - mean_m) / std_m, times `std` (section 2.2.3).
 
-    Every net sees float32 inputs: observations standardised by `adapt` (pixels divided by 255 instead, or what the
-    net's own `prepare` makes of them), and discrete actions, if `choices` is given, one-hot.
-    `obs_shape`, `act_shape`: of one observation and one action.
+    Every net sees float32 inputs: observations standardised by `adapt` (pixels divided by 255 instead), or what the
+    net's own `prepare` makes of them, and discrete actions, if `choices` is given, one-hot.
+    `obs_shape`, `act_shape`: of one observation and one action. `std`: None leaves every net the scale that it has,
+    the log-odds of preferences, and takes off its mean alone.
     Raises ValueError for segments of different lengths.
     """
 
@@ -42,7 +43,7 @@ class Ensemble(nn.Module):
         net: MakeNet = MLP,
         members: int = 3,
         choices: int | None = None,
-        std: float = STD,
+        std: float | None = STD,
     ) -> None:
         super().__init__()
         if members < 1:
@@ -69,21 +70,24 @@ class Ensemble(nn.Module):
         """What an environment gives and takes -> what the nets see."""
         device = self.obs_mean.device
         x, a = torch.as_tensor(obs, device=device), torch.as_tensor(acts, device=device)
-        x = self._scaled(x) if x.dtype == torch.uint8 else self._standardised(x.float())
+        x = self._prepared(x)
         a = nn.functional.one_hot(a.long(), self.choices).float() if self.choices else a.float()
         return x, a
 
-    def _scaled(self, pixels: Tensor) -> Tensor:
-        prepare = getattr(self.members[0], "prepare", None)
-        scaled: Tensor = prepare(pixels) if prepare else pixels.float() / 255
-        return scaled
-
-    def _standardised(self, obs: Tensor) -> Tensor:
-        return ((obs - self.obs_mean) / self.obs_std).clamp(-CLIP, CLIP)
+    def _prepared(self, obs: Tensor) -> Tensor:
+        if prepare := getattr(self.members[0], "prepare", None):
+            prepared: Tensor = prepare(obs)
+            return prepared
+        if obs.dtype == torch.uint8:
+            return obs.float() / 255
+        return ((obs.float() - self.obs_mean) / self.obs_std).clamp(-CLIP, CLIP)
 
     def adapt(self, obs: Array) -> None:
-        """Standardises observations by the mean and spread of `obs` (..., *obs); pixels are left alone."""
-        if obs.dtype == np.uint8:
+        """Standardises observations by the mean and spread of `obs` (..., *obs).
+
+        Pixels are left alone, and what the nets prepare themselves.
+        """
+        if obs.dtype == np.uint8 or hasattr(self.members[0], "prepare"):
             return
         flat = torch.as_tensor(obs, dtype=torch.float32).reshape(-1, *self.obs_mean.shape)
         self.obs_mean.copy_(flat.mean(0))
@@ -108,23 +112,34 @@ class Ensemble(nn.Module):
 
         Returns their rewards, normalised: (members, segments, T).
         """
-        raw = self.rewards(*stack(segments))
-        predicted = torch.as_tensor(raw).flatten(1)
+        obs, acts = stack(segments)
+        raw, paid = self.rewards(obs, acts), self._paid(obs, acts)
+        predicted = torch.as_tensor(raw.reshape(len(raw), -1) if paid is None else raw[:, paid])
         self.reward_mean.copy_(predicted.mean(1))
-        self.reward_std.copy_(predicted.std(1, correction=0).clamp(min=1e-6))
-        return self._normalised(raw)
+        if self.std is not None:
+            self.reward_std.copy_(predicted.std(1, correction=0).clamp(min=1e-6))
+        return self._normalised(raw, paid)
 
     def pay(self, obs: Array, acts: Array) -> Array:
         """The reward of each step that the policy is paid, (batch, T), for obs (batch, T, *obs) and acts."""
         if self.version == 0:
             return np.zeros(np.shape(acts)[:2], dtype=np.float32)
-        paid: Array = self._normalised(self.rewards(obs, acts)).mean(0)
+        paid: Array = self._normalised(self.rewards(obs, acts), self._paid(obs, acts)).mean(0)
         return paid
 
-    def _normalised(self, raw: Array) -> Array:
+    def _paid(self, obs: Array, acts: Array) -> Array | None:
+        """Which steps the nets give a reward, (batch, T); None if they give all of them one."""
+        which = getattr(self.members[0], "paid", None)
+        if which is None:
+            return None
+        with torch.no_grad():
+            paid: Array = which(*self.encode(obs, acts)).cpu().numpy()
+        return paid
+
+    def _normalised(self, raw: Array, paid: Array | None) -> Array:
         mean, std = (moment.cpu().numpy()[:, None, None] for moment in (self.reward_mean, self.reward_std))
-        normalised: Array = self.std * (raw - mean) / std
-        return normalised
+        normalised: Array = (1.0 if self.std is None else self.std) * (raw - mean) / std
+        return normalised if paid is None else np.where(paid, normalised, 0)
 
     def to_bytes(self) -> bytes:
         """Parameters and normalisers in safetensors' format."""

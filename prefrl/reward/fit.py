@@ -64,13 +64,16 @@ class Fit:
 
         Of a pass that is not whole, at least one update is made.
         """
-        data = _Data(ensemble, comparisons)
-        draws = bootstrap([c.query for c in comparisons], len(ensemble), self.seed)
+        data = self.data(ensemble, comparisons)
+        names, element = self.elements(comparisons)
+        draws = bootstrap(names, len(ensemble), self.seed)
         ensemble.train()
-        updates = max(round(passes * -(-int((draws > 0).sum(1).max()) // self.batch)), 1)
-        for batches in islice(_batches(draws, self.batch, rng), updates):
+        most = max(len(np.unique(element[drawn > 0])) for drawn in draws)
+        updates = max(round(passes * -(-most // self.batch)), 1)
+        share = (1 / np.bincount(element)[element]).astype(np.float32)
+        for batches in islice(_batches(draws, element, self.batch, rng), updates):
             optimizer.zero_grad()
-            _backward(ensemble, data, draws, batches, self.loss)
+            _backward(ensemble, data, draws * share, share, batches, self.loss)
             optimizer.step()
         some = np.arange(len(comparisons))
         if self.judged is not None and self.judged < len(some) and passes < 1:
@@ -81,6 +84,18 @@ class Fit:
         metrics |= _held_out(preference(left, right).cpu().numpy(), mu.cpu().numpy(), draws)
         self._adapt_l2(optimizer, ratios, updates)
         return metrics | {"reward/l2": float(np.mean([group["weight_decay"] for group in optimizer.param_groups]))}
+
+    def data(self, ensemble: Ensemble, comparisons: Sequence[Comparison]) -> "Data":
+        """What the nets are shown of the comparisons."""
+        return Data(ensemble, comparisons)
+
+    def elements(self, comparisons: Sequence[Comparison]) -> tuple[list[int], Array]:
+        """By which number each comparison is drawn, and which element of batches it belongs to, from 0 on.
+
+        Here, a query is drawn, and each of its comparisons is an element. The loss of an element is the mean over its
+        comparisons, that of a batch the mean over its elements.
+        """
+        return [c.query for c in comparisons], np.arange(len(comparisons))
 
     def _adapt_l2(self, optimizer: torch.optim.Adam, ratios: Sequence[float], updates: int) -> None:
         factor = (1 + self.l2_step) ** updates
@@ -105,7 +120,7 @@ class Frames(Fit):
     judged: int | None = 50
 
 
-class _Data:
+class Data:
     """Comparisons as tensors: obs and acts (comparisons, 2, T, *), mu (comparisons,).
 
     Frames are made tensors when they are needed: as bytes they take a quarter of the memory, and shared by the stacks
@@ -164,23 +179,34 @@ def bootstrap(queries: Sequence[int], members: int, seed: int) -> Array:
     return np.array([_drawn(seed, query, members) for query in queries], dtype=np.float32).T
 
 
-def _batches(draws: Array, batch: int, rng: np.random.Generator) -> Iterator[list[Array]]:
-    """Minibatches of one pass after the other: for every update, the rows of each member, who differ in how many."""
+def _batches(draws: Array, element: Array, batch: int, rng: np.random.Generator) -> Iterator[list[Array]]:
+    """Minibatches of `batch` elements, one pass after the other: for every update, the rows of each member.
+
+    Members differ in how many they have.
+    """
+    ends = np.cumsum(np.bincount(element))
+    rows = np.split(np.argsort(element, kind="stable"), ends[:-1])
+    alone = len(rows) == len(element)
     while True:
-        rows = [rng.permutation(np.flatnonzero(drawn)) for drawn in draws]
-        longest = max(len(r) for r in rows)
-        yield from ([r[start : start + batch] for r in rows] for start in range(0, longest, batch))
+        chosen = [rng.permutation(np.unique(element[drawn > 0])) for drawn in draws]
+        for start in range(0, max(map(len, chosen)), batch):
+            now = [elements[start : start + batch] for elements in chosen]
+            yield now if alone else [np.concatenate([rows[i] for i in some] or [some]) for some in now]
 
 
-def _backward(ensemble: Ensemble, data: _Data, draws: Array, batches: Sequence[Array], loss: Loss) -> None:
+def _backward(
+    ensemble: Ensemble, data: Data, weights: Array, share: Array, batches: Sequence[Array], loss: Loss
+) -> None:
     """Gradients of the losses' sum over the members, so that no member's step depends on how many there are.
 
-    One member after the other: its activations are still in cache when they are needed again.
+    One member after the other: its activations are still in cache when they are needed again. `share`: of each
+    comparison in its element; `weights`: how often it was drawn, times that.
     """
-    for member, drawn, rows in zip(ensemble.members, draws, batches, strict=True):
+    for member, weight, rows in zip(ensemble.members, weights, batches, strict=True):
         if len(rows):
             each = loss(*data.returns(member, rows), data.mu[rows])
-            (torch.from_numpy(drawn[rows]).to(each.device) * each).mean().backward()
+            whole = weight[rows] * (len(rows) / share[rows].sum())
+            (torch.from_numpy(whole).to(each.device) * each).mean().backward()
 
 
 def _losses(loss: Array, draws: Array) -> tuple[dict[str, float], list[float]]:
