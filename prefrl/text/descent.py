@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import count, islice
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from prefrl.files import reading, whole
-from prefrl.text.samples import Samples
 from prefrl.types import Array
 
 STATE = "training.safetensors"
@@ -201,19 +199,6 @@ def split(rows: Array, chunks: int) -> list[Array]:
 def settled(losses: Array) -> float:
     """Mean loss of the last tenth of the updates: what a training came to."""
     return float(losses[-max(len(losses) // 10, 1) :].mean())
-
-
-def half_precision(device: torch.device) -> AbstractContextManager[None]:
-    """bfloat16 where a GPU multiplies; elsewhere it would only cost digits."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-def trimmed(samples: Samples) -> Samples:
-    """The same without the columns that are padding in all rows."""
-    asked = (samples.prompts != samples.pad).any(0).nonzero()
-    longest = int(samples.lengths.max())
-    first = int(asked[0]) if len(asked) else samples.prompts.shape[1] - 1
-    return Samples(samples.prompts[:, first:], samples.responses[:, :longest], samples.pad, samples.eos)
 
 
 def digest(*tensors: Tensor) -> str:

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from prefrl.text.descent import STATE, Descent, Work, digest, settled, split, trimmed
-from prefrl.text.samples import Samples
+from prefrl.text.descent import STATE, Descent, Work, digest, settled, split
 
 FAST = Descent(epochs=4, batch=4, lr=0.1, save_every=3)
 
@@ -150,12 +149,3 @@ def test_parts_of_a_batch_are_the_batch(rows, chunks):
     parts = split(np.arange(rows), chunks)
     assert np.concatenate(parts).tolist() == list(range(rows))
     assert all(len(part) for part in parts) and len(parts) == min(rows, chunks)
-
-
-def test_trimming_takes_away_common_padding_and_nothing_else():
-    samples = Samples(
-        torch.tensor([[0, 0, 5, 6], [0, 4, 5, 6]]), torch.tensor([[7, 1, 0, 0], [1, 0, 0, 0]]), pad=0, eos=1
-    )
-    found = trimmed(samples)
-    assert found.prompts.tolist() == [[0, 5, 6], [4, 5, 6]]
-    assert found.responses.tolist() == [[7, 1], [1, 0]]
