@@ -1,5 +1,9 @@
 """ROUGE by hand-computed values, laws, and the textbook's tables."""
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +79,14 @@ def test_the_nearest_reference_counts():
     assert best("a b", ["c d", "a c"], rouge_1) == 0.5
     with pytest.raises(ValueError, match="no reference to compare with: give at least one"):
         best("a b", [])
+
+
+def test_papers_score_as_others_measured_them():
+    """ROUGE-1 of first sentences and titles of SciTLDR's test papers, to the nearest summary that people wrote."""
+    file = Path(__file__).parents[3] / "shared" / "data" / "scitldr" / "scitldr_test.jsonl"
+    if not file.exists():
+        pytest.skip("needs SciTLDR")
+    papers = [json.loads(line) for line in file.read_text().splitlines()]
+    first = np.mean([best(paper["source"][0], paper["target"], rouge_1) for paper in papers])
+    title = np.mean([best(paper["title"], paper["target"], rouge_1) for paper in papers])
+    assert (first, title) == pytest.approx((0.282, 0.366), abs=5e-4)
