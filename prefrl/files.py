@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -61,6 +62,23 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         draft.unlink(missing_ok=True)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes its name when all of it is there, or never; an older one is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft, old = (path.with_name(f".{path.name}.{uuid4().hex}") for _ in range(2))
+    try:
+        draft.mkdir()
+        yield draft
+        if path.exists():
+            path.rename(old)
+        draft.rename(path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def sync(folder: Path) -> None:
     """Makes the names in a folder last."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -70,9 +88,9 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def text(prompt: str, continuation: str) -> bytes:
-    """What `keep` stores for a segment of text."""
-    return json.dumps({"prompt": prompt, "text": continuation}).encode()
+def text(prompt: str, continuation: str, **facts: str | int) -> bytes:
+    """What `keep` stores for a segment of text; `facts` are beside what people see."""
+    return json.dumps({"prompt": prompt, "text": continuation, **facts}).encode()
 
 
 def keep(folder: Path, data: bytes, suffix: str) -> str:

@@ -26,8 +26,8 @@ FRAMES_AT_ONCE = 100
 class Ensemble(nn.Module):
     """r_hat = mean over members of (r_m - mean_m) / std_m, times `std` (section 2.2.3).
 
-    Every net sees float32 inputs: observations standardised by `adapt` (pixels divided by 255 instead), or what the
-    net's own `prepare` makes of them, and discrete actions, if `choices` is given, one-hot.
+    Every net sees float32 inputs: observations standardised by `adapt` (pixels divided by 255 instead; of whole numbers
+    such as pixels and tokens, what the net's own `prepare` makes), and discrete actions, if `choices` is given, one-hot.
     `obs_shape`, `act_shape`: of one observation and one action. `std`: None leaves every net the scale that it has,
     the log-odds of preferences, and takes off its mean alone.
     Raises ValueError for segments of different lengths.
@@ -75,7 +75,8 @@ class Ensemble(nn.Module):
         return x, a
 
     def _prepared(self, obs: Tensor) -> Tensor:
-        if prepare := getattr(self.members[0], "prepare", None):
+        prepare = getattr(self.members[0], "prepare", None)
+        if prepare is not None and not obs.is_floating_point():
             prepared: Tensor = prepare(obs)
             return prepared
         if obs.dtype == torch.uint8:
@@ -85,9 +86,9 @@ class Ensemble(nn.Module):
     def adapt(self, obs: Array) -> None:
         """Standardises observations by the mean and spread of `obs` (..., *obs).
 
-        Pixels are left alone, and what the nets prepare themselves.
+        Pixels are left alone, and whole numbers that the nets prepare themselves.
         """
-        if obs.dtype == np.uint8 or hasattr(self.members[0], "prepare"):
+        if obs.dtype == np.uint8 or (obs.dtype.kind in "iu" and hasattr(self.members[0], "prepare")):
             return
         flat = torch.as_tensor(obs, dtype=torch.float32).reshape(-1, *self.obs_mean.shape)
         self.obs_mean.copy_(flat.mean(0))

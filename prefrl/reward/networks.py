@@ -12,8 +12,8 @@ from torch import Tensor, nn
 RewardNet = nn.Module
 """forward(obs (batch, T, *obs), acts (batch, T, *act)) -> rewards (batch, T); inputs are float32, scaled.
 
-A net may have a method `prepare(obs)`, which is given what the environment gives, bytes and tokens too, and gives what
-`forward` wants in its place; and a method `paid(obs, acts)`, which says which steps it gives a reward, (batch, T) bool:
+A net may have a method `prepare(obs)`, which is given whole numbers (pixels, tokens) as the environment gives them, and
+gives what `forward` wants in their place; and a method `paid(obs, acts)`, which says which steps it gives a reward, (batch, T) bool:
 the others are paid nothing, and do not count where rewards are normalised.
 """
 
@@ -78,7 +78,7 @@ class CNN(nn.Module):
         self.head = nn.Sequential(nn.Linear(filters * left, width), nn.LeakyReLU(slope), nn.Linear(width, 1))
 
     def prepare(self, obs: Tensor) -> Tensor:
-        """Pixels (batch, T, *obs) -> (batch, T, n, H, W), still from 0 to 255: `forward` scales them."""
+        """Bytes (batch, T, *obs) -> (batch, T, n, H, W), still from 0 to 255: `forward` scales them."""
         frames = obs.movedim(4, 2) if self.last else obs
         return frames.to(torch.bfloat16 if multiplies_bfloat16(obs.device.type) else torch.float32)
 

@@ -8,20 +8,21 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from prefrl.reward.networks import MakeNet
-from prefrl.text.models import LanguageModel, backbone, hidden_states, without_dropout
+from prefrl.text import models
+from prefrl.text.models import LanguageModel, hidden_states, without_dropout
 
 
 class Score(nn.Module):
-    """Hidden states of `base`, a `backbone`, and a linear head that is read at the last real token (details 4 and 5).
+    """Hidden states of a `backbone`, and a linear head that is read at the last real token (details 4 and 5).
 
     The head begins as N(0, 1 / (width + 1)), without bias (Stiennon et al. 2020, published code). On CUDA the model
     multiplies in bfloat16; the head never does. There is no dropout.
     """
 
-    def __init__(self, base: nn.Module, pad: int) -> None:
+    def __init__(self, backbone: nn.Module, pad: int) -> None:
         super().__init__()
-        self.base, self.pad = without_dropout(base), pad
-        width = _width(base)
+        self.backbone, self.pad = without_dropout(backbone), pad
+        width = _width(backbone)
         self.head = nn.Linear(width, 1)
         nn.init.normal_(self.head.weight, std=(width + 1) ** -0.5)
         nn.init.zeros_(self.head.bias)
@@ -51,7 +52,7 @@ class Score(nn.Module):
         ids, real = ids.gather(1, front), real.gather(1, front)
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=ids.device.type == "cuda"):
-            states = hidden_states(self.base, ids, real, positions)
+            states = hidden_states(self.backbone, ids, real, positions)
         last = states[torch.arange(len(ids), device=ids.device), (lengths - 1).clamp(min=0)]
         scores: Tensor = self.head(last.float()).squeeze(1)
         return scores
@@ -67,13 +68,13 @@ def score_net(model: LanguageModel, pad: int) -> MakeNet:
         copy: LanguageModel = deepcopy(model)
         if isinstance(copy, PeftModel):
             copy = copy.merge_and_unload()
-        return Score(backbone(copy).requires_grad_(True), pad)
+        return Score(models.backbone(copy).requires_grad_(True), pad)
 
     return make
 
 
-def _width(base: nn.Module) -> int:
-    width = getattr(getattr(base, "config", None), "hidden_size", None)
+def _width(backbone: nn.Module) -> int:
+    width = getattr(getattr(backbone, "config", None), "hidden_size", None)
     if not isinstance(width, int):
-        raise ValueError(f"{type(base).__name__} does not say how wide it is: give a causal model of transformers")
+        raise ValueError(f"{type(backbone).__name__} does not say how wide it is: give a causal model of transformers")
     return width

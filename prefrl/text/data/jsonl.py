@@ -1,0 +1,75 @@
+"""One's own posts and judged pairs, a JSON object per line.
+
+A prompt is `"prompt"`, or `"head"`, `"body"` and `"tail"`, of which only the body may be cut. A post has a list of
+`"references"` beside it. A judged pair has `"left"`, `"right"` and `"preference"`: the chance that left is better, 0.5
+for a tie, null for "cannot tell"; and may have `"labeller"`, `"confidence"`, `"split"`, `"policies"`, `"id"`, `"references"`.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from prefrl.text.data.judgement import Judgement, Written
+from prefrl.text.data.rows import Row, rows
+from prefrl.text.samples import Example, Prompt
+
+
+def read(source: str | Path, split: str | None = None) -> list[Example]:
+    """Posts; raises ValueError with the line for rows with missing fields."""
+    return [Example(_prompt(row), _references(row), row.maybe("id")) for row in rows(source, split)]
+
+
+def read_judged(source: str | Path, split: str | None = None) -> list[Judgement]:
+    """Judged pairs; raises ValueError with the line for rows with missing fields."""
+    return [_judgement(row) for row in rows(source, split)]
+
+
+def write(judgements: Sequence[Judgement], file: IO[bytes]) -> Written:
+    """A line each; nothing is left out."""
+    for each in judgements:
+        file.write(json.dumps(_plain(each)).encode() + b"\n")
+    said = [each.preference for each in judgements]
+    return Written(len(said), said.count(0.5), said.count(None), {})
+
+
+def _plain(each: Judgement) -> dict[str, object]:
+    parts = {"head": each.prompt.head, "body": each.prompt.body, "tail": each.prompt.tail}
+    told = parts if each.prompt.head or each.prompt.tail else {"prompt": each.prompt.body}
+    rest = {name: value for name, value in vars(each).items() if name != "prompt"}
+    return {**told, **rest}
+
+
+def _judgement(row: Row) -> Judgement:
+    if not row.has("preference"):
+        raise row.error("there is no preference: write the chance that left is better, or null for cannot tell")
+    policies = row.texts("policies") if row.find("policies") is not None else ["", ""]
+    if len(policies) != 2:
+        raise row.error(f"policies are those of left and right, not of {len(policies)} texts")
+    try:
+        return Judgement(
+            _prompt(row),
+            row.text("left"),
+            row.text("right"),
+            row.number("preference"),
+            row.maybe("labeller"),
+            row.number("confidence"),
+            row.maybe("split"),
+            (policies[0], policies[1]),
+            row.maybe("id"),
+            _references(row),
+        )
+    except ValueError as error:
+        raise error if str(error).startswith(row.where) else row.error(error) from None
+
+
+def _prompt(row: Row) -> Prompt:
+    if row.find("prompt") is not None:
+        return Prompt(row.text("prompt"))
+    if row.find("body") is None:
+        raise row.error("there is no prompt: write prompt, or body with head and tail")
+    return Prompt(row.text("body"), row.maybe("head"), row.maybe("tail"))
+
+
+def _references(row: Row) -> tuple[str, ...]:
+    return tuple(row.texts("references")) if row.find("references") is not None else ()
