@@ -1,6 +1,6 @@
 """The best of n continuations by a reward, and over-optimisation: proxy and oracle against the distance from SFT."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb, log, sqrt
 from typing import NamedTuple
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from prefrl.text.environment import TextReward
 from prefrl.text.samples import Example
 from prefrl.text.sampling import Sampler
 from prefrl.types import Array
@@ -35,8 +36,7 @@ class BestOf:
     """Draws `n` continuations of every example, and says the one that the reward likes best."""
 
     policy: Sampler
-    reward: Callable[[list[str], list[str]], Sequence[float]]
-    """(prompts, continuations) -> a score of each."""
+    reward: TextReward
     n: int = 16
 
     def __post_init__(self) -> None:
@@ -47,6 +47,8 @@ class BestOf:
         drawn = [example for example in examples for _ in range(self.n)]
         texts = self.policy(drawn, seed)
         scores = np.asarray(self.reward([str(example.prompt) for example in drawn], texts), dtype=float)
+        if scores.shape != (len(drawn),):
+            raise ValueError(f"the reward gives {scores.shape} scores of {len(drawn)} continuations: give one each")
         chosen = choose(scores.reshape(len(examples), self.n))
         return [texts[row * self.n + best] for row, best in enumerate(chosen.tolist())]
 

@@ -123,6 +123,7 @@ def test_best_of_n_says_what_the_reward_likes_best():
     ("call", "message"),
     [
         (lambda: BestOf(lambda *_: [], lambda *_: [], n=0), "give at least 1"),
+        (lambda: BestOf(lambda e, _: ["a"] * len(e), lambda *_: [1.0], n=2)(examples(1), 0), "of 2 continuations"),
         (lambda: choose([[1.0, np.nan]]), "continuation 1 is NaN"),
         (lambda: expected([1.0], [1.0], 2), "best of 2 cannot be told from 1"),
         (lambda: over_optimisation([[1.0]], [[1.0, 2.0]], [1]), r"not \(1, 1\) and \(1, 2\)"),
