@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -133,7 +134,7 @@ def _parts(pairs: Sequence[Judgement]) -> dict[str, Array]:
     parts = {"all": np.ones(len(pairs), bool), **_by_confidence(pairs)}
     parts |= {f"split {name}": splits == name for name in sorted({*splits.tolist()} - {""})}
     edges = (0.0, *LENGTH_EDGES, np.inf)
-    for low, high in zip(edges, edges[1:]):
+    for low, high in pairwise(edges):
         above = f"{np.expm1(low):.0%}" if np.isinf(high) else f"{np.expm1(low):.0%} to {np.expm1(high):.0%}"
         name = f"lengths differ by {above}{' or more' if np.isinf(high) else ''}"
         parts[name] = (low <= difference) & (difference < high)

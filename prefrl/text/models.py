@@ -1,7 +1,6 @@
 """Language models: made from scratch, loaded by name, saved, with low-rank adapters, and frozen as a reference."""
 
 import inspect
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,7 +8,6 @@ from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -24,7 +22,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from prefrl.files import sync
+from prefrl.files import whole_folder
 
 M = TypeVar("M", bound=nn.Module)
 LanguageModel = PreTrainedModel | PeftModel
@@ -84,19 +82,9 @@ def save_model(model: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder:
 
     Adapters are saved alone, without the model that they adapt.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft, old = (folder.with_name(f".{folder.name}.{uuid4().hex}") for _ in range(2))
-    try:
-        with _no_bars():
-            model.save_pretrained(str(draft))
+    with whole_folder(folder) as draft, _no_bars():
+        model.save_pretrained(str(draft))
         tokenizer.save_pretrained(str(draft))
-        if folder.exists():
-            folder.rename(old)
-        draft.rename(folder)
-        sync(folder.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def with_lora(model: PreTrainedModel, rank: int = 8, alpha: int = 16, seed: int = 0) -> PeftModel:

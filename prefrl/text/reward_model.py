@@ -81,11 +81,9 @@ class RewardModel:
         return cls(ensemble.to(model.device), tokenizer, prompt_length, response_length)
 
     @property
-    def net(self) -> Score:
-        """The first member: what a value net may start from."""
-        first = self.ensemble.members[0]
-        assert isinstance(first, Score)
-        return first
+    def nets(self) -> list[Score]:
+        """The members; a value net may start from the first."""
+        return [member for member in self.ensemble.members if isinstance(member, Score)]
 
     def read(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Samples:
         """Texts as the members see them."""
@@ -95,10 +93,10 @@ class RewardModel:
     def scores(self, samples: Samples) -> Array:
         """What every member says of samples in its tokens, (members, B), less what it says of references."""
         self.ensemble.eval()
-        mean, ids = self.ensemble.reward_mean, samples.ids.to(self.ensemble.reward_mean.device)
-        rows = [ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE)]
-        found = [torch.cat([member.scores(some) for some in rows]) for member in self.ensemble.members]
-        scores: Array = (torch.stack(found) - mean.unsqueeze(1)).cpu().numpy()
+        mean = self.ensemble.reward_mean
+        parts = samples.ids.to(mean.device).split(AT_ONCE)
+        found = torch.stack([torch.cat([net.scores(ids) for ids in parts]) for net in self.nets])
+        scores: Array = (found - mean.unsqueeze(1)).cpu().numpy()
         return scores
 
     def centre(self, references: Samples) -> float:
@@ -131,7 +129,7 @@ class RewardModel:
         """In a folder, which is complete or is not there; an older one is replaced."""
         lengths = {"prompt_length": self.prompt_length, "response_length": self.response_length}
         facts = {**lengths, "members": len(self.ensemble), "version": self.ensemble.version}
-        config: Any = self.net.backbone.config
+        config: Any = self.nets[0].backbone.config
         with whole_folder(folder) as draft:
             config.save_pretrained(str(draft))
             self.tokenizer.save_pretrained(str(draft))

@@ -2,7 +2,8 @@
 
 A prompt is `"prompt"`, or `"head"`, `"body"` and `"tail"`, of which only the body may be cut. A post has a list of
 `"references"` beside it. A judged pair has `"left"`, `"right"` and `"preference"`: the chance that left is better, 0.5
-for a tie, null for "cannot tell"; and may have `"labeller"`, `"confidence"`, `"split"`, `"policies"`, `"id"`, `"references"`.
+for a tie, null for "cannot tell". It may have `"labeller"`, `"confidence"`, `"split"`, `"policies"` (of left and of
+right), `"id"` and `"references"`.
 """
 
 import json

@@ -38,8 +38,9 @@ def put(
     """Segments, queries and labels of judgements; what is put twice is there once. Lengths are in tokens.
 
     Says how many were put, how many prompts and texts had to be cut, and what the store has no place for. Somebody who
-    judged one pair again is asked again, at a later `step`. Raises ValueError, and puts nothing, for what cannot be read and for lengths other than
-    those of the store.
+    judged one pair again is asked again, at a later `step`.
+
+    Raises ValueError, and puts nothing, for what cannot be read and for lengths other than those of the store.
     """
     _check_lengths(store, prompt_length + response_length)
     sides = [(each, said) for each in judgements for said in (each.left, each.right)]
