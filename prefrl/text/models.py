@@ -17,9 +17,9 @@ from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
     PretrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers import PreTrainedModel as PreTrainedModel
 from transformers.utils import logging
 
 from prefrl.files import whole_folder
@@ -44,6 +44,7 @@ def new_model(
         n_embd=width,
         n_layer=layers,
         n_head=heads,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's own, as one operation in place of seven
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
@@ -183,6 +184,11 @@ def embeddings(model: LanguageModel) -> Tensor:
 def context_of(model: LanguageModel) -> int:
     """How many tokens of prompt and continuation the model can hold."""
     return int(getattr(model.config, "max_position_embeddings", 0) or 2**31)
+
+
+def on(device: torch.device, model: M) -> M:
+    """The model, moved there: transformers' own `to` is not typed."""
+    return nn.Module.to(model, device)
 
 
 def count_parameters(model: nn.Module, trainable: bool = False) -> int:

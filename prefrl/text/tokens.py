@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import tokenizers
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase as PreTrainedTokenizerBase
 
 from prefrl.text.samples import Prompt, Samples
 
@@ -36,13 +37,13 @@ def with_pad(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 
 def train_tokenizer(texts: Iterable[str], vocab: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE of at most `vocab` tokens, `<|endoftext|>` and `<|padding|>` among them: it knows every text."""
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
     if vocab < len(alphabet) + 2:
         raise ValueError(f"{vocab} tokens cannot hold all bytes: give at least {len(alphabet) + 2}")
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
+    bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+    bpe.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocab, special_tokens=[EOS, PAD], initial_alphabet=alphabet, show_progress=False
     )
     bpe.train_from_iterator(texts, trainer)
@@ -57,13 +58,13 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]
 
     Raises ValueError for empty prompts, and for heads and tails that alone are longer than `longest`.
     """
+    empty = next((index for index, prompt in enumerate(prompts) if not str(prompt).strip()), None)
+    if empty is not None:
+        raise ValueError(f"prompt {empty} is empty: leave it out")
     rows, cut = [], 0
-    for index, prompt in enumerate(prompts):
-        ids = _ids(tokenizer, str(prompt))
-        if not ids or not str(prompt).strip():
-            raise ValueError(f"prompt {index} is empty: leave it out")
+    for index, ids in enumerate(_all_ids(tokenizer, [str(prompt) for prompt in prompts])):
         if len(ids) > longest:
-            ids, cut = _fitting(tokenizer, prompt, longest, index), cut + 1
+            ids, cut = _fitting(tokenizer, prompts[index], longest, index), cut + 1
         rows.append(ids)
     return _padded(rows, max(map(len, rows), default=0), tokenizer.pad_token_id, left=True), cut
 
@@ -74,7 +75,7 @@ def encode_responses(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], l
     What is too long is cut, and then has no end-of-text token, like what a policy did not end.
     """
     ends = [tokenizer.eos_token_id]
-    rows = [(_ids(tokenizer, " " + text.strip()) + ends)[:longest] for text in texts]
+    rows = [(ids + ends)[:longest] for ids in _all_ids(tokenizer, [" " + text.strip() for text in texts])]
     return _padded(rows, longest, tokenizer.pad_token_id, left=False)
 
 
@@ -92,8 +93,12 @@ def to_samples(
     return Samples(torch.cat([padding, ids], 1), responses, tokenizer.pad_token_id, tokenizer.eos_token_id)
 
 
+def _all_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    return [list(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+
+
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return list(tokenizer.encode(text, add_special_tokens=False))
+    return _all_ids(tokenizer, [text])[0]
 
 
 def _fitting(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, longest: int, index: int) -> list[int]:
