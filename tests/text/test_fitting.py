@@ -40,7 +40,8 @@ def segments(post, texts):
 def told(prompts=4, k=3):
     """All pairs of k texts of each prompt; those with more words are better."""
     comparisons = []
-    for post in tiny_text.posts(prompts, sentences=1):
+    for number, post in enumerate(tiny_text.posts(prompts, sentences=1)):
+        post = replace(post, head=f"POST {number}: ")
         texts = [" ".join(post.body.split()[: n + 1]) for n in range(k)]
         for left, right in combinations(segments(post, texts), 2):
             comparisons.append(Comparison(left, right, 0.0, query=1 + len(comparisons)))
@@ -131,7 +132,7 @@ def test_all_pairs_of_a_prompt_are_drawn_together():
     assert len(set(names)) == 3 and names[0] == names[2] == KWise().elements(told(prompts=1, k=3))[0][0]
 
 
-@pytest.mark.parametrize("fit", [Texts(batch=4, lr=1e-3, first_passes=8), KWise(batch=2, lr=1e-3, first_passes=8)])
+@pytest.mark.parametrize("fit", [Texts(batch=4, lr=1e-3, first_passes=8), KWise(batch=2, lr=1e-3, first_passes=16)])
 def test_fitted_scores_tell_what_they_were_told(fit):
     ensemble, comparisons = members(), told(prompts=8)
     metrics = fit(ensemble, fit.optimizer(ensemble), comparisons, fit.first_passes, np.random.default_rng(0))

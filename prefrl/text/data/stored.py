@@ -100,7 +100,7 @@ def _shown(store: Store, each: Judgement, said: str) -> str:
 
 
 def judgements(store: Store, tokenizer: PreTrainedTokenizerBase | None = None) -> tuple[list[Judgement], int]:
-    """What labellers said of pairs of texts, their last word each, and how many labels it superseded.
+    """What labellers said of pairs of texts, their last word each, and how many labels no longer count.
 
     `tokenizer`: reads segments that have no text beside their tokens.
     """
@@ -156,5 +156,5 @@ def out(store: Store, path: Path, format: str = "jsonl", tokenizer: PreTrainedTo
     found, superseded = judgements(store, tokenizer)
     with whole(path) as file:
         written = FORMATS[format](found, file)
-    gone = {"superseded labels": superseded, "queries without labels": store.counts().unanswered}
+    gone = {"labels that no longer count": superseded, "queries without labels": store.counts().unanswered}
     return written._replace(left_out={what: count for what, count in {**gone, **written.left_out}.items() if count})
