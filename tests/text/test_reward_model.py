@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from prefrl.files import Unreadable
+from prefrl.text.algorithms import LMPPO
 from prefrl.text.reward_model import Pessimism, RewardModel, least, mean
 from prefrl.text.tokens import train_tokenizer
 from tests import tiny_text
@@ -89,3 +91,26 @@ def test_the_same_seed_makes_the_same_heads(model):
     posts, texts = tiny_text.posts(3, sentences=1), ["a", "b", "c"]
     made = [RewardModel.of(model, tiny_text.tokenizer(), 48, 16, 2, seed).judge(posts, texts) for seed in (0, 0, 1)]
     assert np.array_equal(made[0], made[1]) and not np.allclose(made[0], made[2])
+
+
+def test_a_policy_learns_from_it_with_a_value_net_that_starts_as_its_first_member(model, rewards):
+    posts, texts = written(rewards)
+    rewards.centre(rewards.read(posts, texts))
+    algorithm = LMPPO(
+        model,
+        tiny_text.tokenizer(),
+        posts,
+        rewards.reward(tiny_text.tokenizer(), Pessimism()),
+        value_from=rewards.nets[0],
+        prompt_length=48,
+        response_length=8,
+        n_sequences=4,
+        batch_size=2,
+        n_epochs=1,
+    )
+    value = algorithm.policy.value_model
+    assert torch.equal(value.head.weight, rewards.nets[0].head.weight) and value.head is not rewards.nets[0].head
+    before = rewards.ensemble.to_bytes()
+    algorithm.learn(8)
+    assert rewards.ensemble.to_bytes() == before  # frozen
+    assert not torch.equal(algorithm.policy.value_model.head.weight, rewards.nets[0].head.weight)
