@@ -85,7 +85,7 @@ class SequencePolicy(ActorCriticPolicy):
             use_sde=use_sde,
             normalize_images=False,
             optimizer_class=mixing(optimizer_class) if ptx else optimizer_class,
-            optimizer_kwargs={"eps": 1e-5} | (optimizer_kwargs or {}),  # SB3's, for Adam and RMSprop alike
+            optimizer_kwargs={"eps": 1e-5} if optimizer_kwargs is None else optimizer_kwargs,  # as SB3
         )
         self.pad, self.eos, self.temperature, self.chunks = pad, eos, temperature, chunks
         self.with_entropy = with_entropy
