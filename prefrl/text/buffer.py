@@ -29,14 +29,15 @@ class SequenceBuffer(RolloutBuffer):
         BaseBuffer.reset(self)
 
     def fill(self, samples: Samples, rewards: Tensor, values: Tensor, log_probs: Tensor) -> None:
-        """Takes a rollout, (sequences, R) each, and computes advantages, which stop where a sequence does (detail 12).
+        """Takes a rollout, (sequences, R or fewer) each, and computes its advantages.
 
-        After its last token an episode starts whose steps earn nothing and are worth nothing: their advantages are 0.
+        They stop where a sequence does (detail 12): after its last token an episode starts whose steps earn nothing and
+        are worth nothing, so that their advantages are 0.
         """
         self.samples = samples
         padded = {"rewards": rewards, "values": values, "log_probs": log_probs}
         for name, numbers in padded.items():
-            getattr(self, name)[:] = (numbers * samples.mask).T.float().cpu().numpy()
+            getattr(self, name)[: numbers.shape[1]] = (numbers * samples.mask).T.float().cpu().numpy()
         lengths = samples.lengths.cpu().numpy()
         shorter = np.flatnonzero(lengths < self.buffer_size)
         self.episode_starts[lengths[shorter], shorter] = 1
@@ -60,7 +61,7 @@ class SequenceBuffer(RolloutBuffer):
         """Keeps real tokens only, (tokens,), one sequence after the other: SB3 computes over all there are, too."""
         mask = self.samples.mask.cpu().numpy()
         for name in ("values", "log_probs", "advantages", "returns"):
-            setattr(self, name, getattr(self, name).T[mask])
+            setattr(self, name, getattr(self, name).T[:, : mask.shape[1]][mask])
         self._ends = np.cumsum(mask.sum(1))
         self._ids, self._tokens = self.samples.ids, self.samples.responses[self.samples.mask]
         self.generator_ready = True

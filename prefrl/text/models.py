@@ -66,16 +66,22 @@ def load_model(name_or_path: str | Path, tokenizer: PreTrainedTokenizerBase) -> 
     with _no_bars():
         model = without_dropout(AutoModelForCausalLM.from_pretrained(str(name_or_path), dtype=torch.float32))
     rows = int(embeddings(model).shape[0])
-    added = tokenizer.pad_token_id == len(tokenizer) - 1
-    if len(tokenizer) > rows + added:
-        raise ValueError(
-            f"the tokenizer has {len(tokenizer)} tokens and the model {str(name_or_path)!r} {rows}: "
-            f"load the tokenizer that the model was trained with"
-        )
+    if tokenizer.pad_token_id != rows:
+        check_vocabulary(model, tokenizer)
     if len(tokenizer) > rows:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.pad_token_id = tokenizer.pad_token_id
     return model
+
+
+def check_vocabulary(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises ValueError where the tokenizer knows tokens that the model does not."""
+    rows = int(embeddings(model).shape[0])
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} tokens and the {type(model).__name__} {rows}: "
+            f"use the tokenizer that the model was trained with"
+        )
 
 
 def save_model(model: LanguageModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -174,7 +180,7 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 
-def embeddings(model: LanguageModel) -> Tensor:
+def embeddings(model: nn.Module) -> Tensor:
     """One row for each token that the model knows, (tokens, width)."""
     plain: Any = model
     weight: Tensor = plain.get_input_embeddings().weight

@@ -27,13 +27,18 @@ class ValueNet(nn.Module):
     """What is still to be earned before each token of a continuation: a net of its own, beside the policy's."""
 
     def __init__(self, start: nn.Module) -> None:
-        """Copies `start`: a language model, whose head is left out, or a net with `backbone` and linear `head`."""
+        """Copies `start`: a language model, whose head is left out, or a net with `backbone` and linear `head`.
+
+        All of it learns, but for a model with adapters: there these do, and the new head.
+        """
         super().__init__()
         parts = dict(start.named_children())
         base = backbone(start) if isinstance(start, PreTrainedModel | PeftModel) else parts.get("backbone", start)
         self.backbone, head = deepcopy(base), parts.get("head")
+        if not isinstance(start, PeftModel):
+            self.backbone.requires_grad_(True)  # a reward model's may be frozen
         if isinstance(head, nn.Linear) and head.out_features == 1:
-            self.head = deepcopy(head)
+            self.head = deepcopy(head).requires_grad_(True)
         else:
             self.head = nn.Linear(_width(self.backbone), 1)
             nn.init.zeros_(self.head.weight)
@@ -91,6 +96,7 @@ class SequencePolicy(ActorCriticPolicy):
         self.with_entropy = with_entropy
         assert observation_space.shape is not None
         self.prompt_length = observation_space.shape[0]
+        """Columns of an observation that are the prompt's: as many as the longest of the rollout has."""
         self.model = deepcopy(model)
         self.value_model = ValueNet(model if value_from is None else value_from)
         if attention is not None:
@@ -113,7 +119,9 @@ class SequencePolicy(ActorCriticPolicy):
     def samples(self, obs: PyTorchObs) -> Samples:
         """Observations as prompts and continuations."""
         assert isinstance(obs, Tensor)
-        return Samples(obs[:, : self.prompt_length], obs[:, self.prompt_length :], self.pad, self.eos)
+        samples = Samples(obs[:, : self.prompt_length], obs[:, self.prompt_length :], self.pad, self.eos)
+        # in bfloat16, batches of other shapes round otherwise, and the first ratio would not be 1
+        return samples.trimmed() if obs.device.type == "cpu" else samples
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> Evaluated:
         """Values, log-probabilities and entropy (None where it costs nothing) of real tokens, (tokens,) each.
@@ -132,19 +140,18 @@ class SequencePolicy(ActorCriticPolicy):
 
     def evaluate(self, samples: Samples) -> Evaluated:
         """As `evaluate_actions`, of samples, all at once."""
-        samples = samples.trimmed()
         logits = token_logits(self.model, samples, self.temperature)
         log_probs = chosen(logits, samples.responses[samples.mask])
         return self.value_model(samples), log_probs, entropy_of(logits) if self.with_entropy else None
 
     def predict_values(self, obs: PyTorchObs) -> Tensor:
         """Values of real tokens, (tokens,)."""
-        values: Tensor = self.value_model(self.samples(obs).trimmed())
+        values: Tensor = self.value_model(self.samples(obs))
         return values
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         """Of each real token: over the vocabulary."""
-        logits = token_logits(self.model, self.samples(obs).trimmed(), self.temperature)
+        logits = token_logits(self.model, self.samples(obs), self.temperature)
         return CategoricalDistribution(logits.shape[1]).proba_distribution(action_logits=logits)
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:

@@ -20,7 +20,7 @@ from prefrl.text.buffer import SequenceBuffer
 from prefrl.text.environment import Prompts, Reward
 from prefrl.text.generate import continued, log_probs, spread
 from prefrl.text.kl import KL, per_sequence, token_rewards, without_end
-from prefrl.text.models import LanguageModel, context_of, load_model, reference_of
+from prefrl.text.models import LanguageModel, check_vocabulary, context_of, load_model, reference_of
 from prefrl.text.policy import SequencePolicy
 from prefrl.text.ptx import Ptx
 from prefrl.text.samples import Prompt, Samples
@@ -66,6 +66,8 @@ class SequenceRollouts(OnPolicyAlgorithm):
         """
         given = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS} | settings
         settings = {**self.usual, **settings}
+        value_start = load_model(value_from, tokenizer) if isinstance(value_from, str | Path) else value_from
+        check_vocabulary(model, tokenizer)
         _check(temperature, n_sequences, settings.get("batch_size", n_sequences))
         self.tokenizer, self.kl, self.temperature, self.missing_eos = tokenizer, kl, temperature, missing_eos
         self.chunks, self._given, self.beta = chunks, given, kl.beta
@@ -78,7 +80,7 @@ class SequenceRollouts(OnPolicyAlgorithm):
             "model": model,
             "pad": tokenizer.pad_token_id,
             "eos": tokenizer.eos_token_id,
-            "value_from": _value_start(value_from, tokenizer),
+            "value_from": value_start,
             "temperature": temperature,
             "chunks": chunks,
             "ptx": ptx,
@@ -93,6 +95,8 @@ class SequenceRollouts(OnPolicyAlgorithm):
             seed=seed,
             **settings,
         )
+        assert isinstance(self.policy, SequencePolicy)
+        check_vocabulary(self.policy.value_model.backbone, tokenizer)
         self._reference = reference_of(self.language_model)
         self._steps = 0
 
@@ -128,6 +132,7 @@ class SequenceRollouts(OnPolicyAlgorithm):
         the training that was not interrupted, even if a callback saved it while it was here.
         """
         assert isinstance(env, Prompts) and isinstance(rollout_buffer, SequenceBuffer)
+        assert isinstance(self.policy, SequencePolicy)
         if self._goal is not None and self.episodes >= self._goal:
             return False
         self.policy.set_training_mode(False)
@@ -135,7 +140,8 @@ class SequenceRollouts(OnPolicyAlgorithm):
         self._steps, env.position = self.num_timesteps, self.episodes
         rollout_buffer.rng = self._seeded()
         callback.on_rollout_start()
-        samples = self._continued(env)
+        samples = self._continued(env).trimmed()
+        self.policy.prompt_length = samples.prompts.shape[1]
         values, own, reference = self._evaluated(samples)
         kl = float(per_sequence(own, reference, samples.mask).mean())
         self._stop_or_remember(kl)
@@ -177,7 +183,7 @@ class SequenceRollouts(OnPolicyAlgorithm):
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for rows in torch.arange(len(samples), device=self.device).split(size):
             some = samples[rows]
-            values, own, _ = self.policy.evaluate(some)
+            values, own, _ = self.policy.evaluate(self.policy.samples(some.ids))
             with self._reference() as reference:
                 theirs = log_probs(reference, some, self.temperature)
             parts.append((spread(values, some.mask), spread(own, some.mask), theirs))
@@ -257,7 +263,3 @@ def _room(model: LanguageModel, response_length: int) -> int:
             f"{context_of(model)}: lower response_length"
         )
     return room
-
-
-def _value_start(value_from: nn.Module | str | Path | None, tokenizer: PreTrainedTokenizerBase) -> nn.Module | None:
-    return load_model(value_from, tokenizer) if isinstance(value_from, str | Path) else value_from

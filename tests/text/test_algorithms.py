@@ -209,6 +209,14 @@ def test_prompts_longer_than_the_context_are_cut_and_counted():
     made.learn_episodes(16)
 
 
+def test_models_of_another_vocabulary_are_refused():
+    smaller = tiny_text.model()
+    smaller.resize_token_embeddings(300)
+    for settings in ({"model": smaller}, {"value_from": smaller}):
+        with pytest.raises(ValueError, match=r"the tokenizer has 320 tokens and the GPT2\w+ 300: use the tokenizer"):
+            algorithm(**settings)
+
+
 @pytest.mark.parametrize("setting", [{"chunks": 2}, {"sub_sampling_factor": 2}, {"ptx": "anything"}])
 def test_what_trpo_cannot_do_is_refused(setting):
     with pytest.raises(ValueError, match=f"LMTRPO cannot use {next(iter(setting))}"):
