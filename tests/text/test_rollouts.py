@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from prefrl.text.algorithms import LMPPO, LMTRPO
 from prefrl.text.buffer import SequenceBuffer
 from prefrl.text.generate import log_probs
 from prefrl.text.kl import KL
-from prefrl.text.models import load_model, save_model, with_lora
+from prefrl.text.models import save_model, with_lora
 from tests import tiny_text
 from tests.tiny_policies import algorithm, collected, even, logged, parameters
 
@@ -28,8 +29,6 @@ def gae(rewards, values, gamma, lam):
 
 
 def buffer(samples, gamma=0.9, lam=0.8):
-    from gymnasium import spaces
-
     width, rows = samples.responses.shape[1], len(samples)
     made = SequenceBuffer(
         width, spaces.Box(0, 9, (2,), np.int64), spaces.MultiDiscrete([9] * width), "cpu", lam, gamma, rows
@@ -166,7 +165,6 @@ def test_the_value_net_starts_from_what_is_given(kind, tmp_path):
     net = torch.nn.Module()
     net.backbone, net.head = other.transformer, torch.nn.Linear(32, 1)
     save_model(other, tiny_text.tokenizer(), tmp_path / "model")
-    load_model(tmp_path / "model", tiny_text.tokenizer())
     given = {"backbone": other.transformer, "model": other, "name": tmp_path / "model", "net": net}[kind]
     made = algorithm(value_from=given)
     started = made.policy.value_model
@@ -174,6 +172,14 @@ def test_the_value_net_starts_from_what_is_given(kind, tmp_path):
     assert started.backbone.wte.weight is not other.transformer.wte.weight
     assert torch.equal(started.head.weight, net.head.weight if kind == "net" else torch.zeros(1, 32))
     assert all("value" in name or name.startswith("model.") for name in parameters(made))
+
+
+def test_a_value_net_learns_even_where_it_starts_from_a_frozen_reward_net():
+    net = torch.nn.Module()
+    net.backbone, net.head = tiny_text.model(seed=3).transformer, torch.nn.Linear(32, 1)
+    made = algorithm(value_from=net.requires_grad_(False))
+    assert all(each.requires_grad for each in made.policy.value_model.parameters())
+    assert not any(each.requires_grad for each in net.parameters())
 
 
 def test_training_the_value_net_leaves_the_policy_and_the_other_way_round():
