@@ -175,6 +175,12 @@ def _takes_positions(forward: Callable[..., Any]) -> bool:
     return "position_ids" in inspect.signature(forward).parameters
 
 
+def attend(model: LanguageModel, implementation: str) -> None:
+    """Has the model compute its attention in one of transformers' ways, such as `eager`."""
+    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    plain.set_attn_implementation(implementation)
+
+
 def autocast(device: torch.device) -> AbstractContextManager[object]:
     """bfloat16 where a GPU does the work, float32 on a CPU."""
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

@@ -12,10 +12,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prefrl.text.generate import chosen, continued, entropy_of, token_logits
-from prefrl.text.models import LanguageModel, autocast, backbone, hidden_states
+from prefrl.text.models import LanguageModel, attend, autocast, backbone, check_vocabulary, hidden_states
 from prefrl.text.ptx import Mixing, Ptx, mixing
 from prefrl.text.samples import Samples
 
@@ -68,8 +68,7 @@ class SequencePolicy(ActorCriticPolicy):
         use_sde: bool = False,
         *,
         model: LanguageModel,
-        pad: int,
-        eos: int,
+        tokenizer: PreTrainedTokenizerBase,
         value_from: nn.Module | None = None,
         temperature: float = 1.0,
         chunks: int = 1,
@@ -92,21 +91,22 @@ class SequencePolicy(ActorCriticPolicy):
             optimizer_class=mixing(optimizer_class) if ptx else optimizer_class,
             optimizer_kwargs={"eps": 1e-5} if optimizer_kwargs is None else optimizer_kwargs,  # as SB3
         )
-        self.pad, self.eos, self.temperature, self.chunks = pad, eos, temperature, chunks
-        self.with_entropy = with_entropy
+        self.pad, self.eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+        self.temperature, self.chunks, self.with_entropy = temperature, chunks, with_entropy
         assert observation_space.shape is not None
         self.prompt_length = observation_space.shape[0]
         """Columns of an observation that are the prompt's: as many as the longest of the rollout has."""
         self.model = deepcopy(model)
         self.value_model = ValueNet(model if value_from is None else value_from)
+        for net in (self.model, self.value_model.backbone):
+            check_vocabulary(net, tokenizer)
         if attention is not None:
-            plain: Any = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-            plain.set_attn_implementation(attention)
+            attend(self.model, attention)
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         make: Callable[..., torch.optim.Optimizer] = self.optimizer_class
         self.optimizer = make(trained, lr=lr_schedule(1), **self.optimizer_kwargs)
         if ptx and isinstance(self.optimizer, Mixing):
-            self.optimizer.mix = lambda: ptx.backward(self.model, pad)
+            self.optimizer.mix = lambda: ptx.backward(self.model, self.pad)
         self.set_training_mode(False)
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:

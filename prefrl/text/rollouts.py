@@ -20,7 +20,7 @@ from prefrl.text.buffer import SequenceBuffer
 from prefrl.text.environment import Prompts, Reward
 from prefrl.text.generate import continued, log_probs, spread
 from prefrl.text.kl import KL, per_sequence, token_rewards, without_end
-from prefrl.text.models import LanguageModel, check_vocabulary, context_of, load_model, reference_of
+from prefrl.text.models import LanguageModel, context_of, load_model, reference_of
 from prefrl.text.policy import SequencePolicy
 from prefrl.text.ptx import Ptx
 from prefrl.text.samples import Prompt, Samples
@@ -66,8 +66,8 @@ class SequenceRollouts(OnPolicyAlgorithm):
         """
         given = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS} | settings
         settings = {**self.usual, **settings}
-        value_start = load_model(value_from, tokenizer) if isinstance(value_from, str | Path) else value_from
-        check_vocabulary(model, tokenizer)
+        if isinstance(value_from, str | Path):
+            value_from = load_model(value_from, tokenizer)
         _check(temperature, n_sequences, settings.get("batch_size", n_sequences))
         self.tokenizer, self.kl, self.temperature, self.missing_eos = tokenizer, kl, temperature, missing_eos
         self.chunks, self._given, self.beta = chunks, given, kl.beta
@@ -75,28 +75,18 @@ class SequenceRollouts(OnPolicyAlgorithm):
         """Sequences that were learned from."""
         self._goal: int | None = None
         self._good: dict[str, Tensor] = {}
+        nets = {"model": model, "tokenizer": tokenizer, "value_from": value_from, "ptx": ptx}
+        how = {"temperature": temperature, "chunks": chunks, "with_entropy": bool(settings.get("ent_coef"))}
         longest = min(prompt_length, _room(model, response_length))
-        own = {
-            "model": model,
-            "pad": tokenizer.pad_token_id,
-            "eos": tokenizer.eos_token_id,
-            "value_from": value_start,
-            "temperature": temperature,
-            "chunks": chunks,
-            "ptx": ptx,
-            "with_entropy": bool(settings.get("ent_coef")),
-        }
         super().__init__(
             policy=SequencePolicy,
             env=Prompts(prompts, tokenizer, reward, n_sequences, longest, response_length, seed),
             n_steps=response_length,
             rollout_buffer_class=SequenceBuffer,
-            policy_kwargs={**own, **(policy_kwargs or {})},
+            policy_kwargs={**nets, **how, **(policy_kwargs or {})},
             seed=seed,
             **settings,
         )
-        assert isinstance(self.policy, SequencePolicy)
-        check_vocabulary(self.policy.value_model.backbone, tokenizer)
         self._reference = reference_of(self.language_model)
         self._steps = 0
 
