@@ -6,6 +6,7 @@ same start, with the same epochs and minibatches of as many tokens, and are paid
 the peer pays for no KL, and so has less to do. The time is that of a token that was trained on.
 """
 
+import resource
 import time
 from collections.abc import Sequence
 from copy import deepcopy
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
@@ -33,8 +35,8 @@ from prefrl.types import Array
 SIZES = {(12, 16): 8, (64, 32): 20, (128, 48): 80}
 """Tokens of prompts and of continuations, and how many times cheaper a token is to be."""
 SETTINGS: dict[str, Any] = {"n_epochs": 4, "learning_rate": 1e-4, "gamma": 1.0, "gae_lambda": 0.95, "vf_coef": 0.05}
-MINIBATCHES = 4
-"""Of a rollout; with fewer, the peer's, of as many tokens, outgrow the cache."""
+Cost = dict[str, float]
+"""Microseconds per token, and gigabytes that the process held at most."""
 
 
 class Tokens(VecEnv):
@@ -111,8 +113,14 @@ class LastHidden(BaseFeaturesExtractor):
         return hidden.last_hidden_state[torch.arange(len(ids)), last]
 
 
-def per_sequence(prompt: int, longest: int, sequences: int, rounds: int, width: int) -> float:
-    """Seconds per token."""
+def cost(learner: OnPolicyAlgorithm, tokens: int) -> Cost:
+    began = time.perf_counter()
+    learner.learn(tokens)
+    seconds = (time.perf_counter() - began) / learner.num_timesteps
+    return {"time": 1e6 * seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+
+
+def per_sequence(prompt: int, longest: int, sequences: int, rounds: int, width: int, minibatches: int) -> Cost:
     tokenizer = text_task.tokenizer()
     learner = LMPPO(
         new_model(tokenizer, width=width, context=prompt + longest),
@@ -122,17 +130,14 @@ def per_sequence(prompt: int, longest: int, sequences: int, rounds: int, width: 
         prompt_length=prompt,
         response_length=longest,
         n_sequences=sequences,
-        batch_size=sequences // MINIBATCHES,
+        batch_size=sequences // minibatches,
         device="cpu",
         **SETTINGS,
     )
-    began = time.perf_counter()
-    learner.learn(rounds * sequences * longest)
-    return (time.perf_counter() - began) / learner.num_timesteps
+    return cost(learner, rounds * sequences * longest)
 
 
-def per_token(prompt: int, longest: int, sequences: int, rounds: int, width: int) -> float:
-    """Seconds per token."""
+def per_token(prompt: int, longest: int, sequences: int, rounds: int, width: int, minibatches: int) -> Cost:
     tokenizer = text_task.tokenizer()
     base = backbone(new_model(tokenizer, width=width, context=prompt + longest))
     extractor = {"base": base, "width": width, "pad": tokenizer.pad_token_id}
@@ -140,7 +145,7 @@ def per_token(prompt: int, longest: int, sequences: int, rounds: int, width: int
         "MlpPolicy",
         Tokens(text_task.prompts(1_000, prompt, seed=1), tokenizer, sequences, longest),
         n_steps=longest,
-        batch_size=sequences * longest // MINIBATCHES,
+        batch_size=sequences * longest // minibatches,
         policy_kwargs={
             "features_extractor_class": LastHidden,
             "features_extractor_kwargs": extractor,
@@ -152,17 +157,14 @@ def per_token(prompt: int, longest: int, sequences: int, rounds: int, width: int
         device="cpu",
         **SETTINGS,
     )
-    began = time.perf_counter()
-    learner.learn(rounds * sequences * longest)
-    return (time.perf_counter() - began) / learner.num_timesteps
+    return cost(learner, rounds * sequences * longest)
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--sequences", type=int, default=64, help="of a rollout")
-    parser.add_argument(
-        "--rounds", type=int, default=1, help="rollouts of one row per token; of sequences 10 times as many"
-    )
+    parser.add_argument("--minibatches", type=int, default=1, help="of a rollout; LMPPO's own number is one")
+    parser.add_argument("--rounds", type=int, default=1, help="rollouts token by token; of sequences 10 times as many")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--longest", type=int, default=48, help="leave out longer continuations")
@@ -172,28 +174,22 @@ def main() -> None:
         if longest > given.longest:
             continue
         size = f"P{prompt} T{longest}"
-        work = (prompt, longest, given.sequences)
-        found = interleaved(
-            {
-                "sequence": partial(per_sequence, *work, 10 * given.rounds, given.width),
-                "token": partial(per_token, *work, given.rounds, given.width),
-            },
-            given.repeats,
-        )
-        numbers[size] = found
-        micro = {name: [1e6 * seconds for seconds in values] for name, values in found.items()}
-        rows += [
-            Row(f"{size}, a row per {name}, µs per token", values, format=",.0f") for name, values in micro.items()
-        ]
-        rows.append(
-            Row(f"{size}, times cheaper", ratios(micro["token"], micro["sequence"]), f"at least {target}", ".1f")
-        )
+        ways = {
+            name: partial(way, prompt, longest, given.sequences, rounds, given.width, given.minibatches)
+            for name, way, rounds in (("sequence", per_sequence, 10 * given.rounds), ("token", per_token, given.rounds))
+        }
+        numbers[size] = interleaved(ways, given.repeats)
+        found = {(name, what): [run[what] for run in runs] for name, runs in numbers[size].items() for what in runs[0]}
+        rows += [Row(f"{size}, a row per {name}, µs per token", found[name, "time"], format=",.0f") for name in ways]
+        cheaper = ratios(found["token", "time"], found["sequence", "time"])
+        rows.append(Row(f"{size}, times cheaper", cheaper, f"at least {target}", ".1f"))
+        rows += [Row(f"{size}, a row per {name}, GB of memory", found[name, "memory"], format=".1f") for name in ways]
     title = (
         f"# One row per sequence, or per token\n\nA GPT-2 of 2 layers of {given.width}; {given.sequences} sequences "
-        f"per rollout, {SETTINGS['n_epochs']} epochs of {MINIBATCHES} minibatches; prompts of P tokens, continuations "
-        f"of at most T.\n\n"
+        f"per rollout, {SETTINGS['n_epochs']} epochs of minibatches of {given.sequences // given.minibatches}; prompts "
+        f"of P tokens, continuations of at most T.\n\n"
     )
-    publish(given.out, "text_per_token", title + table(rows), {"seconds_per_token": numbers})
+    publish(given.out, "text_per_token", title + table(rows), {"costs": numbers})
 
 
 if __name__ == "__main__":
