@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from prefrl.flags import add_settings, config, positive
 from prefrl.names import resolve, unknown
 from prefrl.runs import RunConfig, RunFolder, free_folder
+from prefrl.summarize.commands import add_summarize
 
 if TYPE_CHECKING:
     from prefrl.reproduce.engine import Engine
@@ -128,6 +129,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, help="where to write; report.html of the first run if not given")
 
     _add_claims(command)
+
+    add_summarize(command)
 
     _add_exchange(command)
 

@@ -15,9 +15,9 @@ OTHER_NAMES = {
 """Names of our flags in SB3's zoo and in CleanRL."""
 
 
-def add_settings(command: argparse.ArgumentParser) -> None:
-    """A flag for every setting of a run."""
-    for setting in fields(RunConfig):
+def add_settings(command: argparse.ArgumentParser, of: type = RunConfig) -> None:
+    """A flag for every setting of a run, or of another configuration."""
+    for setting in fields(of):
         flags = (f"--{setting.name.replace('_', '-')}", *OTHER_NAMES.get(setting.name, ()))
         options: dict[str, Any] = {"help": _help(setting), "default": argparse.SUPPRESS, "dest": setting.name}
         if setting.type in (bool, "bool"):
@@ -25,10 +25,14 @@ def add_settings(command: argparse.ArgumentParser) -> None:
         elif setting.default_factory is dict:
             options |= {"nargs": "+", "metavar": "NAME=VALUE"}
         else:
-            options |= {"type": int if "int" in str(setting.type) else str, "metavar": setting.name.upper()}
+            options |= {"type": _kind(str(setting.type)), "metavar": setting.name.upper()}
         if setting.metadata.get("alone"):
             options |= {"nargs": "?", "const": setting.metadata["alone"]}
         command.add_argument(*flags, **options)
+
+
+def _kind(annotation: str) -> type:
+    return next((kind for kind in (int, float) if kind.__name__ in annotation), str)
 
 
 def _help(setting: "Field[Any]") -> str:
@@ -44,11 +48,16 @@ def positive(text: str) -> int:
 
 def config(given: argparse.Namespace) -> RunConfig:
     """What the flags of `add_settings` say; those that are not given are as in the file `--config`."""
-    flags = {s.name: getattr(given, s.name) for s in fields(RunConfig) if hasattr(given, s.name)}
+    base = read_settings(given.config) if given.config else {}
+    return RunConfig.of(base | settings(given))
+
+
+def settings(given: argparse.Namespace, of: type = RunConfig) -> dict[str, Any]:
+    """Those that flags of `add_settings` were given for."""
+    flags = {s.name: getattr(given, s.name) for s in fields(of) if hasattr(given, s.name)}
     if "hyper" in flags:
         flags["hyper"] = dict(_assignment(text) for text in flags["hyper"])
-    base = read_settings(given.config) if given.config else {}
-    return RunConfig.of(base | flags)
+    return flags
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -26,9 +26,9 @@ SHOWN = ("nobody", "people", "all")
 """Who may see the score of an Atari game."""
 
 
-def option(default: Any, help: str, alone: str | None = None) -> Any:
+def option(default: Any, help: str, alone: str | None = None, **more: Any) -> Any:
     """A field of a configuration, with the sentence that `--help` shows; `alone`: what its flag means without value."""
-    metadata = {"help": help, "alone": alone}
+    metadata = {"help": help, "alone": alone, **more}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -102,14 +102,15 @@ class RunConfig:
         for name, value in values.items():
             if name not in known:
                 raise unknown("setting", str(name), known)
-            _check_type(name, value, str(known[name].type))
+            check_type(name, value, str(known[name].type))
         if "env" not in values:
             raise ValueError("say which environment to train on: --env prefrl/HalfCheetah-v0")
         return cls(**values)
 
 
-def _check_type(name: str, value: Any, expected: str) -> None:
-    kinds = {"int": int, "str": str, "bool": bool, "dict[str, Any]": dict, "None": type(None)}
+def check_type(name: str, value: Any, expected: str) -> None:
+    """Raises ValueError for a setting whose value is not what its annotation says."""
+    kinds = {"int": int, "float": (int, float), "str": str, "bool": bool, "dict[str, Any]": dict, "None": type(None)}
     expected = _annotation(expected)
     right = isinstance(value, tuple(kinds[kind] for kind in expected.split(" | ")))
     if not right or (isinstance(value, bool) and "bool" not in expected):
@@ -182,12 +183,8 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One process at a time may work on a run; the lock goes with the process."""
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"another process is working on {self.path}: wait until it ends") from None
+        """One process at a time may work on a run."""
+        with locked(self.path):
             yield
 
     def write(self, name: str, text: str) -> None:
@@ -246,6 +243,17 @@ class RunFolder:
         with reading(self.metrics):
             lines = self.metrics.read_text().split("\n")
             return [json.loads(line) for line in lines[:-1]]  # what follows the last newline was cut off by a kill
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time may work on a folder; the lock goes with the process."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is working on {folder}: wait until it ends") from None
+        yield
 
 
 def step_of(checkpoint: Path) -> int:

@@ -1,0 +1,51 @@
+"""Settings that go together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # A made-up language, in less than a minute on one core: to see that everything works.
+    "tiny": {
+        "data": "grammar",
+        "posts": 1_000,
+        "vocab": 600,
+        "layers": 2,
+        "width": 64,
+        "heads": 2,
+        "prompt_length": 24,
+        "response_length": 10,
+        "sft": "sft(epochs=10, lr=0.003)",
+        "comparisons": 1_500,
+        "wrong": 0.1,
+        "members": 2,
+        "fit": "texts(lr=0.001)",
+        "episodes": 2_048,
+        "hyper": {"learning_rate": 5e-4},
+        "judged": 100,
+    },
+    # Abstracts of papers on a CPU, in about an hour.
+    "cpu": {
+        "posts": 100_000,
+        "vocab": 4_000,
+        "layers": 4,
+        "width": 192,
+        "heads": 6,
+        "prompt_length": 320,
+        "response_length": 40,
+        "pretrain": "pretrain(epochs=4)",
+        "comparisons": 6_000,
+        "episodes": 20_000,
+    },
+    # The same with some thirty million parameters, on a GPU.
+    "gpu": {
+        "vocab": 8_000,
+        "layers": 8,
+        "width": 512,
+        "heads": 8,
+        "prompt_length": 384,
+        "response_length": 48,
+        "pretrain": "pretrain(epochs=8)",
+        "comparisons": 20_000,
+        "episodes": 100_000,
+    },
+}

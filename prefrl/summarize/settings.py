@@ -1,0 +1,81 @@
+"""What decides how a language model learns to summarise: one value, and its presets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from prefrl.names import unknown
+from prefrl.runs import check_type, option
+
+STAGES = ("sft", "compare", "reward", "ppo", "evaluate")
+"""In the order in which each needs what those before it made."""
+
+
+def of(stage: str, default: Any, help: str) -> Any:
+    """A setting that `stage` is the first to need."""
+    return option(default, help, stage=stage)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what the stages make; a value that cannot be raises ValueError.
+
+    Components are names as in `RunConfig`: `sft(epochs=2)`, `kl(beta=0.1)`, or `module:name` of the user's.
+    """
+
+    data: str = of("sft", "grammar", "grammar, or scitldr, tldr, jsonl with a colon and a folder, file or hub's name")
+    posts: int = of("sft", 100_000, "posts to learn from, at most")
+    model: str = of("sft", "new", "new: from scratch; or a Hugging Face causal language model's folder or name")
+    vocab: int = of("sft", 4_000, "tokens that a new model's tokenizer learns")
+    layers: int = of("sft", 4, "of a new model")
+    width: int = of("sft", 192, "of a new model's layers")
+    heads: int = of("sft", 4, "of attention in each layer of a new model")
+    prompt_length: int = of("sft", 512, "tokens of a prompt; longer posts are cut")
+    response_length: int = of("sft", 48, "tokens of a summary, the end-of-text token included")
+    pretrain: str | None = of("sft", None, "learn the posts' own text before: pretrain(epochs=5)")
+    sft: str = of("sft", "sft", "how summaries that people wrote are learned: sft(epochs=2)")
+    lora: int = of("sft", 0, "rank of adapters to train in place of the policy's own weights; 0: none")
+    sources: str = of(
+        "compare", "sft reference", "whose summaries are compared: sft, sft@0.7 (colder), pretrained, ..."
+    )
+    comparisons: int = of("compare", 2_000, "answers to get")
+    together: int = of("compare", 2, "summaries of one post that are compared with each other: 2 in pairs, or more")
+    oracle: str = of("compare", "rouge", "who answers: rouge(copying=0.5), human, judge:MODEL, or module:name")
+    wrong: float = of("compare", 0.25, "share of answers that rouge gives against what it thinks, as people would")
+    comparisons_from: str | None = of("compare", None, "a published file of answers instead, as in tldr:FILE")
+    members: int = of("reward", 3, "models in the reward ensemble")
+    fit: str = of("reward", "texts", "how rewards are fitted: texts(passes=2), k_wise, or margin")
+    score: str = of("ppo", "mean", "what of the ensemble is paid: mean, min, or mean minus so many deviations: 0.5")
+    reward: str = of("ppo", "learned", "learned; or module:function of prompts and summaries, which gives scores")
+    algo: str = of("ppo", "ppo", "ppo, a2c or trpo")
+    episodes: int = of("ppo", 10_000, "summaries to learn from")
+    kl: str = of("ppo", "kl", "what straying from the start costs: kl(beta=0.1), kl(target=6)")
+    ptx: float = of("ppo", 0.0, "weight of the loss on people's summaries in every update (PPO-ptx)")
+    chunks: int = of("ppo", 1, "pieces of a minibatch whose gradients are summed, where memory is short")
+    hyper: dict[str, Any] = of("ppo", {}, "settings of the algorithm that differ from its preset: learning_rate=1e-5")
+    judged: int = of("evaluate", 200, "held-out posts to judge by")
+    device: str = of("evaluate", "auto", "where models live: cpu, cuda, auto")
+    seed: int = of("sft", 0, "seed of everything random")
+
+    def __post_init__(self) -> None:
+        for name in POSITIVE:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.together < 2:
+            raise ValueError(f"together must be at least 2, got {self.together}: one summary cannot be compared")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Settings":
+        """From plain values; an unknown key, or one of the wrong type, raises ValueError in one line."""
+        known = {f.name: f for f in fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise unknown("setting", str(name), known)
+            check_type(name, value, str(known[name].type))
+        return cls(**values)
+
+
+POSITIVE = (
+    *("posts", "vocab", "layers", "width", "heads", "prompt_length", "response_length"),
+    *("comparisons", "members", "episodes", "chunks", "judged"),
+)

@@ -1,0 +1,65 @@
+"""What is written down while a language model trains: metrics of every rollout, and where to go on from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+from prefrl.files import reading, whole
+from prefrl.text.rollouts import SequenceRollouts
+
+TOLD = ("rollout/", "train/")
+
+
+class Watch(BaseCallback):
+    """Appends a JSON line of metrics for every rollout, and saves the algorithm after every `save_every` of them.
+
+    Lines of rollouts after those that the algorithm has learned from are dropped when training begins: they are made
+    again. `progress`: shows a bar.
+    """
+
+    def __init__(self, metrics: Path, saved: Path, episodes: int, save_every: int = 10, progress: bool = False) -> None:
+        super().__init__()
+        self._metrics, self._saved, self._episodes, self._save_every = metrics, saved, episodes, save_every
+        self._rollouts = 0
+        self._bar: tqdm[Any] = tqdm(total=episodes, desc="ppo", unit="summary", disable=None if progress else True)
+
+    @property
+    def algorithm(self) -> SequenceRollouts:
+        assert isinstance(self.model, SequenceRollouts)
+        return self.model
+
+    def _on_training_start(self) -> None:
+        kept = [line for line in read(self._metrics) if line["episodes"] <= self.algorithm.episodes]
+        with whole(self._metrics) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+        self._bar.update(self.algorithm.episodes - self._bar.n)
+
+    def _on_rollout_start(self) -> None:
+        if self._rollouts and self._rollouts % self._save_every == 0:
+            self.algorithm.save(self._saved)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        assert self.model.env is not None
+        self._rollouts += 1
+        told = {k: v for k, v in self.logger.name_to_value.items() if k.startswith(TOLD)}
+        line = {"episodes": self.algorithm.episodes + self.model.env.num_envs, **told}
+        with self._metrics.open("a") as file:
+            file.write(json.dumps({name: float(value) for name, value in line.items()}) + "\n")
+        self._bar.update(self.model.env.num_envs)
+
+    def _on_training_end(self) -> None:
+        self._bar.close()
+
+
+def read(metrics: Path) -> list[dict[str, float]]:
+    """Lines that `Watch` wrote, oldest first; one that a kill cut off is left out."""
+    if not metrics.is_file():
+        return []
+    with reading(metrics):
+        return [json.loads(line) for line in metrics.read_text().split("\n")[:-1]]
