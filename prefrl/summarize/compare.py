@@ -49,17 +49,22 @@ class Waiting(RuntimeError):
 def _ask(
     folder: SummaryFolder, settings: Settings, of: Posts, tokenizer: PreTrainedTokenizerBase, store: Store
 ) -> dict[str, float]:
-    per_post = math.comb(settings.together, 2)
-    each = -(-settings.comparisons // len(of.train)) if settings.together == 2 else settings.together
-    compared = of.train[: -(-settings.comparisons // (each if settings.together == 2 else per_post))]
+    """As many pairs as are wanted, if the posts have them: of some, all summaries are alike."""
+    paired = settings.together == 2
+    each = -(-settings.comparisons // len(of.train)) if paired else settings.together
+    pairs = each if paired else math.comb(each, 2)
     ask = Compare(
         per_prompt=each,
-        kind="paired" if settings.together == 2 else "k-wise",
+        kind="paired" if paired else "k-wise",
         prompt_length=settings.prompt_length,
         response_length=settings.response_length,
         seed=settings.seed,
     )
-    return ask(store, compared, sources(folder, settings), tokenizer, progress=True)
+    policies, compared, found = sources(folder, settings), 0, dict[str, float]()
+    while (missing := settings.comparisons - len(store.queries())) > 0 and compared < len(of.train):
+        compared += -(-missing // pairs)
+        found = ask(store, of.train[:compared], policies, tokenizer, progress=True)
+    return found | {"compare/asked": float(len(store.queries()))}
 
 
 def sources(folder: SummaryFolder, settings: Settings) -> Mapping[str, Sampler]:

@@ -35,4 +35,3 @@ def _post(rng: np.random.Generator, name: str) -> Example:
     return Example(
         Prompt(body=" ".join(walk), head="POST: ", tail="\nTL;DR:"), (" ".join(written), " ".join(meant)), name
     )
-
