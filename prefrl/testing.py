@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from itertools import pairwise
+from math import isfinite
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +16,15 @@ from prefrl.control.environments import describe, findings
 from prefrl.oracles import observe
 from prefrl.reward.networks import MakeNet, RewardNet
 from prefrl.types import Oracle, Schedule, Segment, Select
+
+if TYPE_CHECKING:  # the batteries of other parts need no language models
+    from prefrl.text.environment import TextReward
+    from prefrl.text.judge import Judge
+
+POST = (
+    "POST: The harbour was closed for two days.\nShips had to wait outside, and one of them lost its anchor.\n\nTL;DR:"
+)
+SUMMARIES = ("The harbour was closed.", "Ships waited.", "", "Zwei Tage länger 🚢!", "ship " * 60)
 
 
 def check_oracle(oracle: Oracle, segments: Sequence[Segment] | None = None) -> None:
@@ -104,10 +116,61 @@ def check_net(make_net: MakeNet, obs_shape: Sequence[int] = (3,), act_shape: Seq
     assert not idle, f"no gradient reaches {', '.join(idle)}: use it in forward, or leave it out"
 
 
+def check_reward_function(
+    reward: "TextReward", prompts: Sequence[str] = (POST,), texts: Sequence[str] = SUMMARIES
+) -> None:
+    """A finite number for each text, by it and its prompt alone, the same when asked again; lists stay as they are.
+
+    `prompts` and `texts`: some of yours, each with each, if the reward knows its prompts; made up otherwise.
+    An empty text is among what untrained policies say.
+    """
+    asked = [prompt for prompt in prompts for _ in texts], [*texts] * len(prompts)
+    shown = deepcopy(asked)
+    scores = list(reward(*shown))
+    assert shown == asked, "the reward changes its lists: let it work on copies"
+    assert len(scores) == len(asked[1]), (
+        f"the reward gives {len(scores)} scores of {len(asked[1])} texts: give one for each"
+    )
+    for score, text in zip(scores, asked[1], strict=True):
+        assert isinstance(score, Real) and isfinite(score), f"the reward gives {score!r} for {text!r}: give a number"
+    assert list(reward(*asked)) == scores, (
+        "the reward gives other scores when asked the same again: training that is resumed would not be the same"
+    )
+    alone = [score for prompt, text in zip(*asked, strict=True) for score in reward([prompt], [text])]
+    assert np.allclose(np.array(alone, float), np.array(scores, float), rtol=1e-3, atol=1e-5), (
+        "the score of a text depends on the others in its batch: judge every text alone"
+    )
+
+
+def check_judge(judge: "Judge", prompts: Sequence[str] = (POST,), texts: Sequence[str] = SUMMARIES) -> None:
+    """What `check_oracle` checks, of a judge of texts: chances or None, repeated and mirrored; the same text is a tie.
+
+    `prompts` and `texts`: some of yours, if the judge knows its prompts; made up otherwise.
+    """
+    for prompt in prompts:
+        places = [Segment(np.array([place]), np.zeros(1)) for place in range(len(texts))]
+        check_oracle(_OfTexts(judge, prompt, texts), places)
+        for text in texts:
+            said = judge(prompt, text, text)
+            assert said is None or abs(said - 0.5) < 1e-6, f"the judge gives {said!r} for the same text twice: give 0.5"
+
+
 def check_env(env_id: str) -> None:
     """Preferences can be learned in the environment of this name: training would refuse nothing about it."""
     refused = [finding for finding in findings(env_id) if finding.needed and not finding.ok]
     assert not refused, f"{env_id}:\n{describe(refused)}"
+
+
+@dataclass(frozen=True)
+class _OfTexts:
+    """A judge as an oracle of segments that hold the place of their text."""
+
+    judge: "Judge"
+    prompt: str
+    texts: Sequence[str]
+
+    def __call__(self, left: Segment, right: Segment) -> float | None:
+        return self.judge(self.prompt, *(self.texts[int(side.obs[0])] for side in (left, right)))
 
 
 def _rewards(net: RewardNet, obs: Tensor, acts: Tensor) -> Tensor:

@@ -13,7 +13,15 @@ from prefrl.oracles import Equal, Mistaken, Myopic, Skipping, Stochastic, Synthe
 from prefrl.queries import Coverage, Disagreement, InformationGain, PolicyAligned, Uniform
 from prefrl.reward.networks import MLP
 from prefrl.schedules import Constant, Hyperbolic, Upfront
-from prefrl.testing import check_env, check_net, check_oracle, check_schedule, check_select
+from prefrl.testing import (
+    check_env,
+    check_judge,
+    check_net,
+    check_oracle,
+    check_reward_function,
+    check_schedule,
+    check_select,
+)
 from prefrl.types import Segment
 from prefrl_envs import FixedHorizon
 
@@ -270,6 +278,74 @@ def test_frozen_parameters_need_no_gradient():
         return net
 
     check_net(half_frozen)
+
+
+def words(prompts, texts):
+    return [len(text.split()) for text in texts]
+
+
+@pytest.mark.parametrize("reward", [words, lambda prompts, texts: np.array(words(prompts, texts)) / len(prompts[0])])
+def test_reward_functions_keep_their_contract(reward):
+    check_reward_function(reward)
+
+
+def test_a_reward_function_can_be_checked_on_prompts_of_its_own():
+    known = {"one": 1.0, "two": 2.0}
+    check_reward_function(lambda prompts, texts: [known[prompt] for prompt in prompts], [*known])
+    with pytest.raises(KeyError):
+        check_reward_function(lambda prompts, texts: [known[prompt] for prompt in prompts])
+
+
+def blanks(prompts, texts):
+    texts[0] = ""
+    return words(prompts, texts)
+
+
+@pytest.mark.parametrize(
+    ("reward", "fault"),
+    [
+        (lambda prompts, texts: words(prompts, texts)[1:], "gives 4 scores of 5 texts: give one for each"),
+        (lambda prompts, texts: [np.log(len(text)) if text else np.nan for text in texts], "gives nan for '': give a"),
+        (lambda prompts, texts: [text or None for text in texts], "gives 'The harbour was closed.' for"),
+        (blanks, "changes its lists"),
+        (lambda prompts, texts: [random.random() for _ in texts], "when asked the same again"),
+        (lambda prompts, texts: list(np.subtract(words(prompts, texts), np.mean(words(prompts, texts)))), "its batch"),
+    ],
+)
+def test_a_broken_reward_function_is_told_its_fault(reward, fault):
+    with pytest.raises(AssertionError, match=fault):
+        check_reward_function(reward)
+
+
+def shorter(prompt, left, right):
+    return float(np.heaviside(len(right) - len(left), 0.5))
+
+
+@pytest.mark.parametrize("judge", [shorter, lambda prompt, left, right: None])
+def test_judges_keep_their_contract(judge):
+    check_judge(judge)
+
+
+@pytest.mark.parametrize(
+    ("judge", "fault"),
+    [
+        (lambda prompt, left, right: float(len(left)), "give the chance that left is better"),
+        (lambda prompt, left, right: 1.0, "must add up to 1"),
+        (lambda prompt, left, right: None if len(left) < len(right) else 0.0, "None must stay None"),
+        (lambda prompt, left, right: random.random(), "when asked the same again"),
+    ],
+)
+def test_a_broken_judge_is_told_its_fault(judge, fault):
+    with pytest.raises(AssertionError, match=fault):
+        check_judge(judge)
+
+
+def test_a_judge_that_tells_a_text_from_itself_is_told_so():
+    def likes_the_first(prompt, left, right):
+        return 0.9 if left == right else shorter(prompt, left, right)
+
+    with pytest.raises(AssertionError, match=r"0\.9 for the same text twice: give 0\.5"):
+        check_judge(likes_the_first)
 
 
 gym.register("SteadyCartPole-v0", lambda: FixedHorizon(gym.make("CartPole-v1"), 100))
