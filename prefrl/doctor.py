@@ -9,6 +9,7 @@ from prefrl.runs import system
 EXTRAS = {
     "mujoco": ("the paper's simulated tasks", ("mujoco",)),
     "atari": ("the paper's games", ("ale_py", "cv2")),
+    "text": ("prefrl summarize", ("accelerate", "datasets", "peft", "tokenizers", "transformers")),
     "web": ("the labelling page", ("av", "fastapi", "uvicorn")),
     "postgres": ("--store postgresql://...", ("psycopg",)),
     "parquet": ("prefrl export --format parquet", ("pyarrow",)),

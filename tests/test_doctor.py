@@ -31,6 +31,7 @@ def test_every_missing_extra_is_named(installed):
     assert [line.partition('"prefrl')[2] for line in lines() if "needs" in line] == [
         '[mujoco]"',
         '[atari]"',
+        '[text]"',
         '[web]"',
         '[postgres]"',
         '[parquet]"',
