@@ -21,8 +21,7 @@ def examples(count):
     return [Example(Prompt(f"one two three {i}"), (f"ref {i}", f"another {i}"), str(i)) for i in range(count)]
 
 
-def test_win_rates_count_ties_half_resample_prompts_and_come_with_lengths():
-    """Detail 15."""
+def test_detail_15_win_rates_count_ties_half_resample_prompts_and_come_with_lengths():
     said = iter([1.0, 0.5, None, 0.0, 1.0])
     found = evaluate(examples(5), ["a b c"] * 5, ["two three"] * 5, lambda *_: next(said))
     assert found.wins.value == (1 + 0.5 + 0 + 1) / 4
@@ -134,8 +133,8 @@ def test_what_has_no_best_is_refused(call, message):
         call()
 
 
-def test_the_proxy_rises_with_the_distance_and_the_oracle_rises_and_falls():
-    """Detail 17: a reward that is right about most continuations and badly wrong about a few that it likes best."""
+def test_detail_17_the_proxy_rises_with_the_distance_and_the_oracle_rises_and_falls():
+    """A reward that is right about most continuations and badly wrong about a few that it likes best."""
     rng = np.random.default_rng(0)
     quality = rng.normal(size=(400, 64))
     hacks = rng.random(quality.shape) < 0.02
