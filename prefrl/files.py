@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -79,9 +79,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def sync(folder: Path) -> None:
-    """Makes the names in a folder last."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Makes what a file holds last, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -95,10 +95,27 @@ def text(prompt: str, continuation: str, **facts: str | int) -> bytes:
 
 def keep(folder: Path, data: bytes, suffix: str) -> str:
     """The name of the file in `folder` that holds `data` from now on: it is named by what it holds."""
+    return keep_all(folder, [data], suffix)[0]
+
+
+def keep_all(folder: Path, datas: Sequence[bytes], suffix: str) -> list[str]:
+    """As `keep`, of many: the disk is waited for once, not once a file."""
     folder.mkdir(exist_ok=True)
-    name = sha256(data).hexdigest() + suffix
-    if not (folder / name).exists():
-        with whole(folder / name) as file:
-            file.write(data)
+    names = [sha256(data).hexdigest() + suffix for data in datas]
+    fresh = {name: data for name, data in zip(names, datas, strict=True) if not (folder / name).exists()}
+    drafts = {folder / f".{name}.{uuid4().hex}": folder / name for name in fresh}
+    try:
+        for draft, data in zip(drafts, fresh.values(), strict=True):
+            draft.write_bytes(data)
+            if len(drafts) == 1:
+                sync(draft)
+        if len(drafts) > 1:
+            os.sync()
+        for draft, path in drafts.items():
+            draft.replace(path)
+    finally:
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
+    if fresh:
         sync(folder)
-    return name
+    return names

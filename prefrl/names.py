@@ -22,17 +22,18 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
     return UnknownName(f"no {what} {name!r}: {hint}")
 
 
-def resolve(text: str, builtin: ModuleType, what: str) -> Any:
+def resolve(text: str, builtin: ModuleType, what: str, *more: ModuleType) -> Any:
     """What `text` names: `mistaken(synthetic, chance=0.2)` in `builtin`, or `my.module:name` of the user's.
 
     Built-in names are found in any case, with or without underscores. Arguments are literals or further built-in
     names; nothing else is evaluated. A class that is named without arguments is made without any. A name of the
-    user's takes none, so that a stranger's config.yaml cannot call what it likes.
+    user's takes none, so that a stranger's config.yaml cannot call what it likes. `more`: have further built-in names.
     """
     if ":" in text:
         found = attribute(text, what)
         return _made(found, [], {}, text, what) if isinstance(found, type) else found
-    return _evaluate(_parse(text, what), _components(builtin), what)
+    names = {name: thing for module in (*more, builtin) for name, thing in _components(module).items()}
+    return _evaluate(_parse(text, what), names, what)
 
 
 def import_module(name: str) -> ModuleType:

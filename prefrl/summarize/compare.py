@@ -1,25 +1,24 @@
 """The second stage: which of two summaries is better, told by an oracle, people, a judge, or a published file."""
 
-import math
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from prefrl.names import attribute, resolve
 from prefrl.store import Store
+from prefrl.summarize import parts
 from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.posts import Posts, judged, posts
 from prefrl.summarize.settings import Settings
-from prefrl.summarize.sft import loaded
-from prefrl.text import oracle as qualities
+from prefrl.summarize.sft import loaded, named
 from prefrl.text.compare import Compare, answer, asked
 from prefrl.text.data import put
 from prefrl.text.judge import Judge, LanguageModelJudge, OnSegments
-from prefrl.text.models import load_model
 from prefrl.text.oracle import Preferring, by_prompt
 from prefrl.text.sampling import Policy, Sampler, references
 from prefrl.text.tokens import PreTrainedTokenizerBase, load_tokenizer
 
-HUMAN, REFERENCE = "human", "reference"
+
+class Waiting(RuntimeError):
+    """People have to answer before a stage can go on."""
 
 
 def compare(folder: SummaryFolder) -> dict[str, float]:
@@ -34,58 +33,56 @@ def compare(folder: SummaryFolder) -> dict[str, float]:
             published = judged(settings.comparisons_from)[: settings.comparisons]
             return put(store, published, tokenizer, settings.prompt_length, settings.response_length)
         of = posts(settings)
-        found = _ask(folder, settings, of, tokenizer, store)
-        if settings.oracle == HUMAN:
+        _ask(folder, settings, of, tokenizer, store)
+        if not store.counts().asked:
+            raise ValueError("all summaries of each post are alike, nothing can be compared: name other --sources")
+        if settings.asks_people:
             _wait_for_people(folder, store)
-            return found
-        judge = judge_of(settings, of, tokenizer, asked(store, tokenizer))
-        return found | answer(store, OnSegments(judge, tokenizer), settings.oracle, progress=True)
-
-
-class Waiting(RuntimeError):
-    """People have to answer before a stage can go on."""
+        else:
+            judge = judge_of(settings, of, tokenizer, asked(store, tokenizer))
+            answer(store, OnSegments(judge, tokenizer), settings.oracle, progress=True)
+        return _counted(store)
 
 
 def _ask(
     folder: SummaryFolder, settings: Settings, of: Posts, tokenizer: PreTrainedTokenizerBase, store: Store
-) -> dict[str, float]:
+) -> None:
     """As many pairs as are wanted, if the posts have them: of some, all summaries are alike."""
     paired = settings.together == 2
-    each = -(-settings.comparisons // len(of.train)) if paired else settings.together
-    pairs = each if paired else math.comb(each, 2)
     ask = Compare(
-        per_prompt=each,
+        per_prompt=-(-settings.comparisons // len(of.train)) if paired else settings.together,
         kind="paired" if paired else "k-wise",
         prompt_length=settings.prompt_length,
         response_length=settings.response_length,
         seed=settings.seed,
+        wanted=settings.comparisons,
     )
-    policies, compared, found = sources(folder, settings), 0, dict[str, float]()
-    while (missing := settings.comparisons - len(store.queries())) > 0 and compared < len(of.train):
-        compared += -(-missing // pairs)
-        found = ask(store, of.train[:compared], policies, tokenizer, progress=True)
-    return found | {"compare/asked": float(len(store.queries()))}
+    if len(store.queries()) < settings.comparisons:
+        ask(store, of.train, sources(folder, settings), tokenizer, progress=True)
+
+
+def _counted(store: Store) -> dict[str, float]:
+    counts = store.counts()
+    ties = sum(label.preference == 0.5 for label in store.labels())
+    found = {"asked": counts.asked, "answered": counts.labelled, "ties": ties, "skipped": counts.skipped}
+    return {f"compare/{name}": float(count) for name, count in found.items()}
 
 
 def sources(folder: SummaryFolder, settings: Settings) -> Mapping[str, Sampler]:
-    """Policies by name, as in `sft reference sft@0.7 path/to/another`."""
-    names = settings.sources.split()
-    models = {name: name.partition("@")[0] for name in names if name != REFERENCE}
-    made = {model: _policy(folder, settings, model) for model in {*models.values()}}
-    found: dict[str, Sampler] = {
-        name: replace(made[model], temperature=float(name.partition("@")[2] or 1)) for name, model in models.items()
-    }
-    return {name: found.get(name, references) for name in names}
+    """Policies by name, as the settings give them; a model that several of them share is there once."""
+    given = parts.sources(settings)
+    models = {source.model for source in given.values() if source}
+    made = {name: loaded(folder, name, settings) for name in models if folder.model(name).is_dir()}
+    made |= {name: named(name, settings) for name in models - made.keys()}
+    lengths = settings.prompt_length, settings.response_length
 
+    def sampler(source: parts.Source | None) -> Sampler:
+        if source is None:
+            return references
+        tokenizer, model = made[source.model]
+        return Policy(model, tokenizer, *lengths, source.temperature)
 
-def _policy(folder: SummaryFolder, settings: Settings, name: str) -> Policy:
-    path = folder.model(name)
-    if path.is_dir():
-        tokenizer, model = loaded(folder, name, settings)
-    else:
-        tokenizer = load_tokenizer(name)
-        model = load_model(name, tokenizer)
-    return Policy(model, tokenizer, settings.prompt_length, settings.response_length)
+    return {name: sampler(source) for name, source in given.items()}
 
 
 def judge_of(
@@ -99,26 +96,26 @@ def judge_of(
     Raises ValueError where people do.
     """
     kind, _, rest = settings.oracle.partition(":")
-    if kind == HUMAN:
+    if settings.asks_people:
         raise ValueError("people cannot be asked here: label the pairs, or name another oracle")
-    if kind == "judge":
-        other = load_tokenizer(rest)
-        return LanguageModelJudge(load_model(rest, other), other)
+    if kind == parts.JUDGE:
+        own, model = named(rest, settings)
+        return LanguageModelJudge(model, own)
     if rest:
-        judge: Judge = attribute(settings.oracle, "judge")
-        return judge
-    quality = resolve(settings.oracle, qualities, "oracle")
-    right = Preferring(quality, by_prompt(of.known, tokenizer, settings.prompt_length), seed=settings.seed)
+        return parts.own_judge(settings)
+    right = Preferring(
+        parts.quality(settings), by_prompt(of.known, tokenizer, settings.prompt_length), seed=settings.seed
+    )
     return right.erring(pairs, settings.wrong) if pairs and settings.wrong else right
 
 
 def knows_quality(settings: Settings) -> bool:
     """Whether there is somebody to ask about summaries that are new."""
-    return settings.oracle != HUMAN and settings.comparisons_from is None
+    return not settings.asks_people and settings.comparisons_from is None
 
 
 def _wait_for_people(folder: SummaryFolder, store: Store) -> None:
-    waiting = len(store.unanswered())
+    waiting = store.counts().unanswered
     if waiting:
-        path = folder.comparisons().path
-        raise Waiting(f"{waiting} pairs wait for people: `prefrl label {path}` shows them; then this command goes on")
+        label = shlex.join(["prefrl", "label", str(folder.comparisons().path)])
+        raise Waiting(f"{waiting} pairs wait for people: `{label}` shows them; after that, this command goes on")

@@ -6,16 +6,18 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from prefrl.files import read_json, whole
 from prefrl.runs import RunConfig, RunFolder, locked, read_settings, system
-from prefrl.summarize.settings import Settings
+from prefrl.summarize.settings import BEGUN, Settings
 
 COMPARISONS = "comparisons"
 QUESTION = "Which is the better summary?"
+FOLLOWS = {BEGUN: "sft"}
+"""Stages that go on from what one that is not finished has begun."""
 
 
 class SummaryFolder:
@@ -27,30 +29,6 @@ class SummaryFolder:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
 
-    @classmethod
-    def begun(cls, path: Path, given: Mapping[str, Any], preset: Mapping[str, Any]) -> "SummaryFolder":
-        """The folder with its settings: those it has, or `preset`, and over them what was `given`.
-
-        Raises ValueError where a stage that is finished was made by another setting than the one that is given.
-        """
-        folder = cls(path)
-        old = folder.settings if folder.has_settings else None
-        new = Settings.of({**(asdict(old) if old else preset), **given})
-        if old is not None:
-            folder._check_unused(old, new)
-        elif folder.path.is_dir() and any(folder.path.iterdir()):
-            raise ValueError(f"{path} holds something else: choose another --out")
-        folder.path.mkdir(parents=True, exist_ok=True)
-        folder._write_settings(new)
-        return folder
-
-    @classmethod
-    def open(cls, path: Path) -> "SummaryFolder":
-        folder = cls(path)
-        if not folder.has_settings:
-            raise ValueError(f"{path} has no settings.yaml: begin with `prefrl summarize sft --out {path}`")
-        return folder
-
     @property
     def has_settings(self) -> bool:
         return (self.path / "settings.yaml").is_file()
@@ -59,8 +37,37 @@ class SummaryFolder:
     def settings(self) -> Settings:
         return Settings.of(read_settings(self.path / "settings.yaml"))
 
+    def planned(self, given: Mapping[str, Any], preset: Mapping[str, Any]) -> Settings:
+        """The settings: those it has, or `preset`, and over them what was `given`; nothing is written.
+
+        Raises ValueError where a stage that is finished was made by another setting than the one that is given.
+        """
+        old = self.settings if self.has_settings else None
+        if old is None and self.path.is_dir() and {path.name for path in self.path.iterdir()} - {".lock"}:
+            raise ValueError(f"{self.path} holds something else: choose another --out")
+        new = Settings.of({**(asdict(old) if old else preset), **given})
+        for name, stage in self._changed(new) if old else ():
+            if made := next((s for s in (stage, FOLLOWS.get(stage, stage)) if self.found(s) is not None), None):
+                raise ValueError(
+                    f"{made} of {self.path} was made with {name} {getattr(old, name)!r}: choose another --out, or "
+                    f"copy the folder without {made}.json and what follows it"
+                )
+        return new
+
+    def plan(self, new: Settings) -> None:
+        """Keeps the settings; what a stage had begun by others is begun anew. Answers stay."""
+        if self.has_settings:
+            for stage in {stage for _, stage in self._changed(new)}:
+                for begun in (stage, FOLLOWS.get(stage, stage)):
+                    shutil.rmtree(self.unfinished(begun), ignore_errors=True)
+        import yaml
+
+        self._write("settings.yaml", yaml.safe_dump(asdict(new), sort_keys=False))
+        self._write("command.txt", f"{shlex.join(sys.argv)}\n")
+        self._write("system.json", json.dumps(system(), indent=2))
+
     def model(self, name: str) -> Path:
-        """Folder of a model: pretrained, sft, reward, policy."""
+        """Folder of a model: pretrained, sft, reward, policy, dpo, ipo, kto."""
         return self.path / name
 
     def unfinished(self, name: str) -> Path:
@@ -75,7 +82,7 @@ class SummaryFolder:
         shutil.rmtree(path, ignore_errors=True)  # a kill may have left a part of it
         settings = self.settings
         config = RunConfig("summaries", labels=settings.comparisons, question=QUESTION, seed=settings.seed)
-        return RunFolder.create(path, config)
+        return RunFolder.create(path, replace(config, oracle=settings.oracle) if settings.asks_people else config)
 
     def found(self, stage: str) -> dict[str, Any] | None:
         """What a stage came to; None before it is finished."""
@@ -95,22 +102,14 @@ class SummaryFolder:
         with locked(self.path):
             yield
 
-    def _check_unused(self, old: Settings, new: Settings) -> None:
-        for setting in fields(Settings):
-            before, now = getattr(old, setting.name), getattr(new, setting.name)
-            stage = setting.metadata["stage"]
-            if before != now and self.found(stage) is not None:
-                raise ValueError(
-                    f"{stage} of {self.path} was made with {setting.name} {before!r}: choose another --out, or copy "
-                    f"the folder without {stage}.json and what follows it"
-                )
-
-    def _write_settings(self, settings: Settings) -> None:
-        import yaml
-
-        self._write("settings.yaml", yaml.safe_dump(asdict(settings), sort_keys=False))
-        self._write("command.txt", f"{shlex.join(sys.argv)}\n")
-        self._write("system.json", json.dumps(system(), indent=2))
+    def _changed(self, new: Settings) -> list[tuple[str, str]]:
+        """Names of settings that differ from the kept ones, each with its stage; those of no stage may."""
+        old = self.settings
+        return [
+            (setting.name, str(setting.metadata["stage"]))
+            for setting in fields(Settings)
+            if "stage" in setting.metadata and getattr(old, setting.name) != getattr(new, setting.name)
+        ]
 
     def _write(self, name: str, text: str) -> None:
         with whole(self.path / name) as file:

@@ -30,11 +30,8 @@ class Posts(NamedTuple):
 
 def posts(settings: Settings) -> Posts:
     """Raises ValueError for sources that cannot be read, or have nothing to learn from."""
+    check_data(settings.data)
     kind, _, source = settings.data.partition(":")
-    if kind not in SOURCES:
-        raise unknown("data", kind, SOURCES)
-    if not source and kind != "grammar" and kind not in HUBS:
-        raise ValueError(f"say where the posts are: {kind}:FOLDER, a file, or a name on the hub")
     found = SOURCES[kind](source or HUBS.get(kind, ""), settings)
     for name in ("train", "validation", "test"):
         if not getattr(found, name):
@@ -44,10 +41,29 @@ def posts(settings: Settings) -> Posts:
 
 def judged(named: str) -> list[Judgement]:
     """The answers of a published file, or of a data set of the hub: `tldr:FILE`."""
+    check_judged(named)
+    kind, _, source = named.partition(":")
+    if found := JUDGED[kind](source):
+        return found
+    raise ValueError(f"{named} has no answers: give another file")
+
+
+def check_data(named: str) -> None:
+    """Raises ValueError for a kind that cannot be read, or that has no place."""
+    kind, _, source = named.partition(":")
+    if kind not in SOURCES:
+        raise unknown("data", kind, SOURCES)
+    if not source and kind != "grammar" and kind not in HUBS:
+        raise ValueError(f"say where the posts are: {kind}:FOLDER, a file, or a name on the hub")
+
+
+def check_judged(named: str) -> None:
+    """The same, of answers."""
     kind, _, source = named.partition(":")
     if kind not in JUDGED:
         raise unknown("kind of answers", kind, JUDGED)
-    return JUDGED[kind](source)
+    if not source:
+        raise ValueError(f"say where the answers are: {kind}:FILE, or a name on the hub")
 
 
 def _grammar(source: str, settings: Settings) -> Posts:

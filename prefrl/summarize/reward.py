@@ -1,17 +1,18 @@
 """The third stage: an ensemble of reward models, fitted to the answers by the learner of control."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from prefrl.loop import Learner
-from prefrl.names import resolve
 from prefrl.queries import Uniform
 from prefrl.schedules import Upfront
+from prefrl.summarize import parts
 from prefrl.summarize.compare import judge_of, knows_quality, sources
 from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.posts import Posts, posts
 from prefrl.summarize.settings import Settings
 from prefrl.summarize.sft import loaded
-from prefrl.text import fitting
 from prefrl.text.accuracy import accuracies, by_length, by_reward
 from prefrl.text.data import Judgement
 from prefrl.text.reward_model import RewardModel
@@ -28,6 +29,7 @@ def fit(folder: SummaryFolder) -> dict[str, float]:
     reward = RewardModel.of(model, tokenizer, *lengths, settings.members, settings.seed)
     written = [(example.prompt, text) for example in of.validation for text in example.references]
     references = reward.read([prompt for prompt, _ in written], [text for _, text in written])
+    wanted = parts.fit(settings)
     with folder.comparisons().open_store() as store:
         learner = Learner(
             store=store,
@@ -35,7 +37,7 @@ def fit(folder: SummaryFolder) -> dict[str, float]:
             budget=settings.comparisons,
             select=Uniform(),
             schedule=Upfront(),
-            fit=resolve(settings.fit, fitting, "fit"),
+            fit=replace(wanted, seed=wanted.seed + settings.seed),
             seed=settings.seed,
         )
         found = learner.learn(references.segments(), step=0)

@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from prefrl.summarize import compare, evaluate, ppo, reward, sft
+from prefrl.summarize import compare, direct, evaluate, ppo, reward, sft
 from prefrl.summarize.folder import SummaryFolder
-from prefrl.summarize.settings import STAGES
+from prefrl.summarize.parts import LEARNED, check
+from prefrl.summarize.settings import DIRECT, STAGES
 
 MAKE: Mapping[str, Callable[[SummaryFolder], Mapping[str, Any]]] = {
     "sft": sft.learn,
@@ -14,7 +17,23 @@ MAKE: Mapping[str, Callable[[SummaryFolder], Mapping[str, Any]]] = {
     "reward": reward.fit,
     "ppo": ppo.train,
     "evaluate": evaluate.judge,
+    **{method: partial(direct.learn, method=method) for method in DIRECT},
 }
+
+
+def begin(path: Path, given: Mapping[str, Any], preset: Mapping[str, Any] | None = None) -> SummaryFolder:
+    """The folder with its settings: those it has, or `preset`, and over them what was `given`.
+
+    Raises ValueError for a setting that stands for nothing, and for one that differs from what a finished stage was
+    made by; then nothing is written. A stage that is not finished begins anew where its settings differ.
+    """
+    folder = SummaryFolder(path)
+    settings = folder.planned(given, preset or {})
+    check(settings)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with folder.locked():
+        folder.plan(settings)
+    return folder
 
 
 def run(folder: SummaryFolder, stages: Sequence[str] = STAGES) -> dict[str, Any]:
@@ -25,37 +44,37 @@ def run(folder: SummaryFolder, stages: Sequence[str] = STAGES) -> dict[str, Any]
     with folder.locked():
         found = {stage: _made(folder, stage) for stage in stages}
         if folder.found(STAGES[-1]) is not None:
-            found["summary"] = summarised(folder)
-            folder.summarise(found["summary"])
+            folder.summarise(summarised(folder))
     return found
+
+
+def check_order(folder: SummaryFolder, stage: str) -> None:
+    """Raises ValueError where a stage needs one that is not finished."""
+    for earlier in STAGES[: STAGES.index("reward" if stage in DIRECT else stage)]:
+        spared = earlier in ("compare", "reward") and stage not in DIRECT and folder.settings.reward != LEARNED
+        if folder.found(earlier) is None and not spared:
+            raise ValueError(f"{stage} needs {earlier} first: `prefrl summarize {earlier} --out {folder.path}`")
 
 
 def _made(folder: SummaryFolder, stage: str) -> dict[str, Any]:
     if (known := folder.found(stage)) is not None:
         return known
-    for earlier in STAGES[: STAGES.index(stage)]:
-        if folder.found(earlier) is None and not _is_spared(folder, earlier):
-            raise ValueError(f"{stage} needs {earlier} first: `prefrl summarize {earlier} --out {folder.path}`")
+    check_order(folder, stage)
     began = time.perf_counter()
     made = dict(MAKE[stage](folder))
     folder.finish(stage, made | {"seconds": time.perf_counter() - began})
     return folder.found(stage) or {}
 
 
-def _is_spared(folder: SummaryFolder, stage: str) -> bool:
-    """A reward that is a function of texts needs no answers."""
-    return stage in ("compare", "reward") and folder.settings.reward != ppo.LEARNED
-
-
 def summarised(folder: SummaryFolder) -> dict[str, Any]:
     """The figures that runs are compared by."""
     stages = {stage: folder.found(stage) or {} for stage in STAGES}
-    trained, judged = stages["ppo"], stages["evaluate"]
+    trained, policy = stages["ppo"], stages["evaluate"]["policies"]["policy"]
     return {
         "reward_before": trained["ppo/score_before"],
         "reward_after": trained["ppo/score_after"],
         "kl": trained["ppo/kl_after"],
-        "win_rate": judged["over_sft"]["wins"]["value"] if "over_sft" in judged else None,
+        "win_rate": policy["over_sft"]["wins"]["value"] if "over_sft" in policy else None,
         "reward_right": stages["reward"].get("reward/model_right"),
         "seed": folder.settings.seed,
         "seconds": sum(each["seconds"] for each in stages.values() if each),

@@ -1,15 +1,16 @@
 """The first stage: a language model that has read what people wrote."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from prefrl.control.policy import device
-from prefrl.names import resolve
+from prefrl.summarize import parts
 from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.posts import Posts, posts
-from prefrl.summarize.settings import Settings
-from prefrl.text import sft as components
-from prefrl.text.models import PreTrainedModel, count_parameters, load_model, new_model, on, save_model
+from prefrl.summarize.settings import BEGUN, Settings
+from prefrl.text.models import PreTrainedModel, context_of, count_parameters, load_model, new_model, on, save_model
 from prefrl.text.samples import Example, Samples
+from prefrl.text.sft import Pretrain
 from prefrl.text.tokens import PreTrainedTokenizerBase, encode_prompts, load_tokenizer, to_samples, train_tokenizer
 
 NEW = "new"
@@ -19,13 +20,11 @@ def learn(folder: SummaryFolder) -> dict[str, float]:
     """Trains, or loads, a model and its tokenizer, on plain text first where that is wanted; then on summaries."""
     settings = folder.settings
     of = posts(settings)
-    found: dict[str, float] = {}
-    if settings.pretrain:
-        found |= _pretrain(folder, settings, of)
-    tokenizer, model = _begun(folder, settings, of)
+    before = parts.pretrain(settings)
+    found = _pretrained(folder, settings, of, before) if before else {}
+    tokenizer, model = loaded(folder, BEGUN, settings) if before else _begun(settings, of)
     train, validation = (_written(settings, tokenizer, split) for split in (of.train, of.validation))
-    fit = resolve(settings.sft, components, "sft")
-    found |= fit(
+    found |= parts.sft(settings)(
         model,
         train.to(model.device),
         validation.to(model.device),
@@ -39,41 +38,51 @@ def learn(folder: SummaryFolder) -> dict[str, float]:
     return found | {f"sft/{name}": float(count) for name, count in counts.items()}
 
 
-def _pretrain(folder: SummaryFolder, settings: Settings, of: Posts) -> dict[str, float]:
-    if folder.model("pretrained").is_dir():
-        return {}
-    tokenizer, model = _loaded(settings, of)
+def _pretrained(folder: SummaryFolder, settings: Settings, of: Posts, pretrain: Pretrain) -> dict[str, float]:
+    """What it came to; the model is in a folder of its own."""
+    if (known := folder.found(BEGUN)) is not None:
+        return known
+    tokenizer, model = _begun(settings, of)
     train, validation = ([f"{e.prompt} {text}" for e in split for text in e.references] for split in of[:2])
-    pretrain = resolve(str(settings.pretrain), components, "pretrain")
-    unfinished = folder.unfinished("pretrained")
-    found: dict[str, float] = pretrain(
-        model, tokenizer, train, validation, seed=settings.seed, folder=unfinished, progress=True
-    )
-    save_model(model, tokenizer, folder.model("pretrained"))
+    unfinished = folder.unfinished(BEGUN)
+    found = pretrain(model, tokenizer, train, validation, seed=settings.seed, folder=unfinished, progress=True)
+    save_model(model, tokenizer, folder.model(BEGUN))
+    folder.finish(BEGUN, found)
     return found
 
 
-def _begun(folder: SummaryFolder, settings: Settings, of: Posts) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    return loaded(folder, "pretrained", settings) if settings.pretrain else _loaded(settings, of)
-
-
-def _loaded(settings: Settings, of: Posts) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def _begun(settings: Settings, of: Posts) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """As the settings name them; what is new comes from `seed`."""
-    where = device(settings.device)
-    if settings.model != NEW:
-        tokenizer = load_tokenizer(settings.model)
-        return tokenizer, on(where, load_model(settings.model, tokenizer))
-    tokenizer = train_tokenizer((f"{e.prompt} {' '.join(e.references)}" for e in of.train), settings.vocab)
-    context = settings.prompt_length + settings.response_length
-    made = new_model(tokenizer, settings.layers, settings.width, settings.heads, context, settings.seed)
-    return tokenizer, on(where, made)
+    needed = settings.prompt_length + settings.response_length
+    if settings.model == NEW:
+        learned = train_tokenizer((f"{e.prompt} {' '.join(e.references)}" for e in of.train), settings.vocab)
+        made = new_model(learned, settings.layers, settings.width, settings.heads, needed, settings.seed)
+        return learned, on(device(settings.device), made)
+    tokenizer, model = named(settings.model, settings)
+    if needed > context_of(model):
+        raise ValueError(
+            f"{settings.model} holds {context_of(model)} tokens, not prompts of {settings.prompt_length} with "
+            f"summaries of {settings.response_length}: lower --prompt-length"
+        )
+    return tokenizer, model
 
 
 def loaded(folder: SummaryFolder, name: str, settings: Settings) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """A model that an earlier stage made, and its tokenizer."""
-    path = folder.model(name)
-    tokenizer = load_tokenizer(path)
-    return tokenizer, on(device(settings.device), load_model(path, tokenizer))
+    return named(folder.model(name), settings)
+
+
+def named(name: str | Path, settings: Settings) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Any language model by folder or name on the hub, and its tokenizer.
+
+    Raises ValueError, in one line, where there is none.
+    """
+    try:
+        tokenizer = load_tokenizer(name)
+        return tokenizer, on(device(settings.device), load_model(name, tokenizer))
+    except OSError as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ValueError(f"no language model can be read from {str(name)!r}: {said}") from error
 
 
 def _written(settings: Settings, tokenizer: PreTrainedTokenizerBase, of: Sequence[Example]) -> Samples:

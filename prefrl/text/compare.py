@@ -14,7 +14,7 @@ from prefrl import files
 from prefrl.oracles import observe
 from prefrl.store import Store, checked
 from prefrl.text.judge import read
-from prefrl.text.samples import Example
+from prefrl.text.samples import Example, Prompt
 from prefrl.text.sampling import Kind, Pair, Sampler, sample_pairs
 from prefrl.text.tokens import encode_prompts, to_samples
 from prefrl.types import Array, Label, Oracle, Query
@@ -48,6 +48,8 @@ class Compare:
     seed: int = 0
     group: int = 64
     """Prompts whose pairs are drawn and asked together: what a kill may lose."""
+    wanted: int | None = None
+    """Queries in the store after which no more are asked; of the last group, pairs are left out."""
 
     def __post_init__(self) -> None:
         least = 1 if self.kind == "paired" else 2
@@ -67,8 +69,11 @@ class Compare:
         pad = int(tokenizer.pad_token_id)
         done = self._done(store, policies, pad)
         found: Counter[str] = Counter(asked=0, known=0, alike=0, unended=0)
-        with tqdm(total=len(examples), desc="compare", unit="prompt", disable=not progress) as bar:
+        with tqdm(total=len(examples), desc="compare", unit="prompt", disable=None if progress else True) as bar:
             for number, start in enumerate(range(0, len(examples), self.group)):
+                missing = None if self.wanted is None else self.wanted - len(store.queries())
+                if missing is not None and missing <= 0:
+                    break
                 group = examples[start : start + self.group]
                 ids, _ = encode_prompts(tokenizer, [example.prompt for example in group], self.prompt_length)
                 unique: dict[bytes, Example] = {}
@@ -76,7 +81,7 @@ class Compare:
                     unique.setdefault(_key(row, pad), example)
                 fresh = [example for key, example in unique.items() if key not in done]
                 pairs = self._pairs([*unique.values()], fresh, policies, number)
-                found.update(self._ask(store, pairs, tokenizer))
+                found.update(self._ask(store, pairs[:missing], tokenizer))
                 done |= unique.keys()
                 found["known"] += len(group) - len(fresh)
                 found["alike"] += len(fresh) - len({example for example, _, _ in pairs})
@@ -98,9 +103,10 @@ class Compare:
         sides = [(example.prompt, text) for example, *both in pairs for _, text in both]
         prompts, texts = [prompt for prompt, _ in sides], [text for _, text in sides]
         samples = to_samples(tokenizer, prompts, texts, self.prompt_length, self.response_length)
+        media = _shown(store, prompts, samples.texts(tokenizer))
         shown = [
-            replace(segment, step=self.step, media=_shown(store, str(prompt), text))
-            for segment, prompt, text in zip(samples.segments(), prompts, samples.texts(tokenizer), strict=True)
+            replace(segment, step=self.step, media=name)
+            for segment, name in zip(samples.segments(), media, strict=True)
         ]
         recorded = store.record(shown)
         queries = store.ask(
@@ -137,7 +143,7 @@ def answer(store: Store, oracle: Oracle, labeller: str = "oracle", progress: boo
     _remind(store, oracle, labeller)
     waiting = store.unanswered()
     found: Counter[str] = Counter(answered=0, ties=0, skipped=0)
-    with tqdm(total=len(waiting), desc="answer", unit="pair", disable=not progress) as bar:
+    with tqdm(total=len(waiting), desc="answer", unit="pair", disable=None if progress else True) as bar:
         for queries in _chunks(waiting):
             labels: list[Label] = []
             began = time.perf_counter()
@@ -190,9 +196,10 @@ def _check_names(policies: Mapping[str, Sampler]) -> None:
             raise ValueError(f"{name!r} cannot name a policy: give a name without {VERSUS!r}")
 
 
-def _shown(store: Store, prompt: str, text: str) -> str:
-    """What people see of a segment: the whole prompt, and of the text what a reward sees."""
-    return files.keep(store.folder / files.FOLDER, files.text(prompt, text), files.TEXT)
+def _shown(store: Store, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[str]:
+    """What people see of segments: the whole prompt, and of the text what a reward sees."""
+    seen = [files.text(str(prompt), text) for prompt, text in zip(prompts, texts, strict=True)]
+    return files.keep_all(store.folder / files.FOLDER, seen, files.TEXT)
 
 
 def _key(ids: Array, pad: int) -> bytes:

@@ -93,7 +93,7 @@ class Descent:
         state = _State(folder / STATE if folder else None, self._promised(work, seed), model, optimizer)
         losses = state.load()
         batches = islice(_batches(work.rows, self.batch, seed), len(losses), total)
-        bar = tqdm(batches, work.name, total, initial=len(losses), disable=not progress)
+        bar = tqdm(batches, work.name, total, initial=len(losses), disable=None if progress else True)
         for rows in bar:
             losses.append(self._update(optimizer, work.parts(rows), self.rate(len(losses), total)))
             bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)

@@ -35,14 +35,18 @@ class KL:
         return beta * (1 + error * sequences / self.horizon)
 
     def check(self, kl: float, beta: float) -> None:
-        """Raises RuntimeError, which says what to change, where the policy has gone too far."""
+        """Raises Astray, a RuntimeError, which says what to change, where the policy has gone too far."""
         if math.isfinite(kl) and kl <= self.stop_at:
             return
-        raise RuntimeError(
+        raise Astray(
             f"the policy is {kl:.3g} nats per sequence from its reference, more than {self.stop_at:g}: training stops, "
             f"and the model of the last good update is kept. Lower learning_rate or n_epochs, set target_kl, or raise "
             f"kl's beta, which is {beta:.3g}"
         )
+
+
+class Astray(RuntimeError):
+    """A policy has gone too far from where it began."""
 
 
 def per_sequence(log_probs: Tensor, reference: Tensor, mask: Tensor) -> Tensor:

@@ -112,6 +112,11 @@ def with_lora(model: PreTrainedModel, rank: int = 8, alpha: int = 16, seed: int 
     return adapted
 
 
+def merged(model: LanguageModel) -> LanguageModel:
+    """The model, its adapters, if it has any, made part of its own weights, in place."""
+    return model.merge_and_unload() if isinstance(model, PeftModel) else model
+
+
 Reference = Callable[[], AbstractContextManager[LanguageModel]]
 """Gives, for a while, the model that the policy must stay close to."""
 

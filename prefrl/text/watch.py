@@ -10,20 +10,20 @@ from tqdm import tqdm
 from prefrl.files import reading, whole
 from prefrl.text.rollouts import SequenceRollouts
 
-TOLD = ("rollout/", "train/")
+ROLLOUT, TRAIN = "rollout/", "train/"
 
 
 class Watch(BaseCallback):
-    """Appends a JSON line of metrics for every rollout, and saves the algorithm after every `save_every` of them.
+    """Appends a JSON line of metrics for every rollout and the update from it, and saves the algorithm now and then.
 
-    Lines of rollouts after those that the algorithm has learned from are dropped when training begins: they are made
-    again. `progress`: shows a bar.
+    `save_every`: rollouts between two saved states. Lines of rollouts after those that the algorithm has learned from
+    are dropped when training begins: they are made again. `progress`: shows a bar, on a terminal.
     """
 
     def __init__(self, metrics: Path, saved: Path, episodes: int, save_every: int = 10, progress: bool = False) -> None:
         super().__init__()
         self._metrics, self._saved, self._episodes, self._save_every = metrics, saved, episodes, save_every
-        self._rollouts = 0
+        self._rollouts, self._line = 0, dict[str, float]()
         self._bar: tqdm[Any] = tqdm(total=episodes, desc="ppo", unit="summary", disable=None if progress else True)
 
     @property
@@ -38,6 +38,7 @@ class Watch(BaseCallback):
         self._bar.update(self.algorithm.episodes - self._bar.n)
 
     def _on_rollout_start(self) -> None:
+        self._write()
         if self._rollouts and self._rollouts % self._save_every == 0:
             self.algorithm.save(self._saved)
 
@@ -47,14 +48,22 @@ class Watch(BaseCallback):
     def _on_rollout_end(self) -> None:
         assert self.model.env is not None
         self._rollouts += 1
-        told = {k: v for k, v in self.logger.name_to_value.items() if k.startswith(TOLD)}
-        line = {"episodes": self.algorithm.episodes + self.model.env.num_envs, **told}
-        with self._metrics.open("a") as file:
-            file.write(json.dumps({name: float(value) for name, value in line.items()}) + "\n")
+        self._line = {"episodes": self.algorithm.episodes + self.model.env.num_envs, **self._told(ROLLOUT)}
         self._bar.update(self.model.env.num_envs)
 
     def _on_training_end(self) -> None:
+        self._write()
         self._bar.close()
+
+    def _write(self) -> None:
+        """The line of the rollout that was learned from by now."""
+        if self._line:
+            with self._metrics.open("a") as file:
+                file.write(json.dumps(self._line | self._told(TRAIN)) + "\n")
+        self._line = {}
+
+    def _told(self, about: str) -> dict[str, float]:
+        return {k: float(v) for k, v in self.logger.name_to_value.items() if k.startswith(about)}
 
 
 def read(metrics: Path) -> list[dict[str, float]]:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from transformers import PreTrainedTokenizerBase
 
-from prefrl.files import FOLDER, TEXT, keep, read_json, reading, text, whole
+from prefrl.files import FOLDER, TEXT, keep_all, read_json, reading, text, whole
 from prefrl.store import Store
 from prefrl.text.compare import VERSUS, between
 from prefrl.text.data import jsonl, tldr, trl
@@ -53,7 +53,7 @@ def put(
             tokenizer, [each.prompt for each, _ in some], [said for _, said in some], prompt_length, response_length
         )
         ended += int(samples.ended.sum())
-        shown = [_shown(store, each, said) for each, said in some]
+        shown = keep_all(store.folder / FOLDER, [_shown(each, said) for each, said in some], TEXT)
         new = [replace(segment, media=name) for segment, name in zip(samples.segments(), shown, strict=True)]
         recorded += [segment.id for segment in store.record(new)]
     pairs = list(zip(recorded[::2], recorded[1::2], strict=True))
@@ -91,12 +91,12 @@ def _check_lengths(store: Store, length: int) -> None:
         )
 
 
-def _shown(store: Store, each: Judgement, said: str) -> str:
+def _shown(each: Judgement, said: str) -> bytes:
     """What people see of a text, and beside it what cannot be told from it."""
     lengths = {"head": len(each.prompt.head), "tail": len(each.prompt.tail)}
     facts: dict[str, str | int] = {**lengths, "id": each.id, "split": each.split}
     told = {name: value for name, value in facts.items() if value}
-    return keep(store.folder / FOLDER, text(str(each.prompt), said, **told), TEXT)
+    return text(str(each.prompt), said, **told)
 
 
 def judgements(store: Store, tokenizer: PreTrainedTokenizerBase | None = None) -> tuple[list[Judgement], int]:

@@ -1,0 +1,103 @@
+"""What the stages came to, in words for a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefrl.summarize.folder import SummaryFolder
+from prefrl.summarize.settings import DIRECT, STAGES
+
+COLUMNS = ("", "over SFT", "equal length", "over people", "KL", "reward", "words", "copied")
+NOTHING = "-"
+
+
+def told(folder: SummaryFolder, stages: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each of the stages that were asked for, and the table of policies where there are any."""
+    lines = [f"{stage}: {_figures(stage, found)}" for stage, found in stages.items()]
+    rows = policies(folder)
+    if rows and not {STAGES[-1], *DIRECT}.isdisjoint(stages):
+        lines += ["", table(rows)]
+        lines.append(
+            "Shares of held-out posts in which the judge prefers the policy, 95 % intervals; KL in nats from SFT."
+        )
+    return "\n".join([*lines, f"{folder.path}"])
+
+
+def policies(folder: SummaryFolder) -> dict[str, dict[str, Any]]:
+    """What is known of each policy that was judged."""
+    found: dict[str, dict[str, Any]] = {**(folder.found(STAGES[-1]) or {}).get("policies", {})}
+    return found | {method: made for method in DIRECT if (made := folder.found(method)) is not None}
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Policies, and what their summaries come to."""
+    cells = [COLUMNS, *([name, *_row(found)] for name, found in rows.items())]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)
+
+
+def likert(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Mean scores of people, from 1 to 7, by policy and axis."""
+    lines = []
+    for policy, axes in found.items():
+        scores = (f"{axis} {of['value']:.1f} ({of['low']:.1f} to {of['high']:.1f})" for axis, of in axes.items())
+        lines.append(f"{policy}: {', '.join(scores)}")
+    return "\n".join(lines)
+
+
+def _row(found: Mapping[str, Any]) -> list[str]:
+    judged, people = found.get("over_sft"), found.get("over_people")
+    return [
+        _share(judged["wins"]) if judged else NOTHING,
+        _share(judged["at_equal_length"]) if judged else NOTHING,
+        _share(people["wins"]) if people else NOTHING,
+        f"{found['kl']:.1f}",
+        f"{found['reward']:.2f}" if "reward" in found else NOTHING,
+        f"{found['words']:.1f}",
+        f"{found['copied']:.0%}",
+    ]
+
+
+def _share(of: Mapping[str, float]) -> str:
+    return f"{of['value']:.0%} ({of['low']:.0%} to {of['high']:.0%})"
+
+
+FIGURES: Mapping[str, Mapping[str, str]] = {
+    "sft": {
+        "sft/summaries": "{:.0f} summaries",
+        "sft/parameters": "{:,.0f} parameters",
+        "sft/validation_loss": "{:.3f} nats per token of held-out ones",
+        "sft/prompts_cut": "{:.0f} prompts cut",
+    },
+    "compare": {
+        "compare/answered": "{:.0f} answers",
+        "compare/ties": "{:.0f} of them ties",
+        "compare/skipped": "{:.0f} cannot tell",
+        "data/judgements": "{:.0f} published answers",
+        "data/ties": "{:.0f} of them ties",
+        "data/skipped": "{:.0f} cannot tell",
+        "data/cut_prompts": "{:.0f} prompts cut",
+        "data/cut_texts": "{:.0f} summaries cut",
+    },
+    "reward": {
+        "labels/learned": "{:.0f} answers learned from",
+        "reward/validation_loss": "{:.3f} nats for those held out",
+        "reward/model_right": "right about {:.0%} of new pairs",
+        "reward/length_right": "length about {:.0%}",
+    },
+    "ppo": {
+        "ppo/episodes": "{:.0f} summaries",
+        "ppo/score_before": "reward from {:.2f}",
+        "ppo/score_after": "to {:.2f}",
+        "ppo/kl_after": "{:.1f} nats from SFT",
+        "ppo/length_before": "tokens from {:.1f}",
+        "ppo/length_after": "to {:.1f}",
+        "ppo/ended_after": "{:.0%} ended",
+    },
+}
+"""What is told of each stage; all else is in its JSON file."""
+
+
+def _figures(stage: str, found: Mapping[str, Any]) -> str:
+    kinds = FIGURES.get(stage, {f"{stage}/updates": "{:.0f} updates", f"{stage}/loss": "loss {:.3f}"})
+    said = [form.format(found[name]) for name, form in kinds.items() if name in found]
+    return ", ".join([*said, f"{found['seconds']:.0f} s"])
