@@ -1,0 +1,238 @@
+"""The page of the report on summaries, from records and kept texts alone."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmarks.measure import markdown
+from experiments.summaries_figures import draw
+from experiments.summaries_judged import SFT, Jury, by_name, last
+from experiments.summaries_runs import read_greedy
+from prefrl.files import whole
+from prefrl.intervals import Interval
+from prefrl.text.accuracy import Cell, table
+from prefrl.text.evaluation import Evaluation
+
+Record = dict[str, Any]
+SHOWN = 10
+"""Held-out posts whose summaries are shown: the first ones."""
+
+
+def write(folder: Path, out: Path, records: Sequence[Record], headline: str) -> None:
+    """README.md, its figures and the records, without the texts. `headline`: name of the run that targets are for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jury, runs = Jury.of(out), by_name(records)
+    evaluations = {name: _evaluated(jury, name, found) for name, found in runs.items()}
+    parts = [
+        "# Claim: noisy comparisons teach a small model to write better summaries, by the oracle that answered them",
+        _about(records, runs),
+        _verdicts(records, runs, evaluations, headline),
+        "## Every seed",
+        _seeds(jury, runs, headline),
+        "## Every policy",
+        _policies(jury, runs, evaluations),
+        "## Over-optimisation",
+        "![Reward and oracle over the distance from SFT](curves.png)",
+        CURVES,
+        _highest(runs, records),
+        "## The reward model on the oracle's held-out pairs",
+        _right(records),
+        *_published(records),
+        "## The first ten held-out posts, unedited",
+        _samples(jury, runs, headline),
+        "## Time, commands and versions",
+        _made(records),
+    ]
+    draw(records, folder / "curves.png")
+    with whole(folder / "records.jsonl") as file:
+        file.write("".join(json.dumps(record) + "\n" for record in records).encode())
+    with whole(folder / "README.md") as file:
+        file.write("\n\n".join(part for part in parts if part).encode() + b"\n")
+
+
+CURVES = """Thin lines are seeds, thick ones their mean over points of equal training. The distance is the square root
+of KL(policy, SFT) in nats per summary, estimated on summaries drawn at temperature 1 of held-out posts, as reward (the
+mean of the ensemble, whatever the policy was paid) and oracle are; best-of-n's is analytic, log n - (n - 1) / n."""
+
+
+def _evaluated(jury: Jury, name: str, found: Sequence[Record]) -> tuple[Evaluation | None, Evaluation]:
+    """Against SFT, unless it is that, and against people; of all seeds."""
+    seeds = [record["seed"] for record in found]
+    return None if name == SFT else jury.over_sft(name, seeds), jury.over_people(name, seeds)
+
+
+def _about(records: Sequence[Record], runs: Mapping[str, Sequence[Record]]) -> str:
+    base = next(record for record in records if record["method"] == "base")
+    stages, seeds = base["stages"], sorted({record["seed"] for record in runs[SFT]})
+    return (
+        f"Abstracts of papers to one sentence (SciTLDR), by a model of {stages['sft']['sft/parameters'] / 1e6:.1f} "
+        f"million parameters that was trained from scratch; {stages['compare']['compare/asked']:,.0f} comparisons of "
+        "its own summaries. **Who prefers is an oracle, no person**: ROUGE to what people wrote, less penalties for "
+        "copying and for length, with a quarter of its answers wrong, as Bradley and Terry have it. It stands for "
+        "preferences here, not for quality. Start, comparisons and reward are made once per seed, and all policies of "
+        f"a seed begin there. Seeds: {', '.join(map(str, seeds))}. What is reported is of held-out posts, the oracle "
+        "not erring."
+    )
+
+
+def _verdicts(
+    records: Sequence[Record],
+    runs: Mapping[str, Sequence[Record]],
+    evaluations: Mapping[str, tuple[Evaluation | None, Evaluation]],
+    headline: str,
+) -> str:
+    rows = []
+    if headline in runs and (over := evaluations[headline][0]):
+        wins = over.wins
+        reached = wins.value >= 0.6 and wins.low > 0.5
+        kl = f"{percent(wins)} at a KL of {last(runs[headline], 'kl'):.1f} nats"
+        rows.append(["PPO over SFT by the oracle", "60 %, interval above 50 %", kl, reached])
+    right = np.mean([r["right"][0]["accuracy"] for r in records if r["method"] == "base"])
+    rows.append(["reward model, held-out oracle pairs", "above 70 %", f"{right:.1%}", bool(right > 0.7)])
+    if worst := pessimism(runs):
+        rows.append(["pessimism at high KL", "never worse than the mean", *worst])
+    for record in records:
+        if record["method"] == "published" and record["name"] == "people":
+            found = {c["scores"]: c["accuracy"] for c in record["cells"] if c["part"] == "all"}
+            said = f"{found['reward model']:.1%}, length {found['length']:.1%}"
+            rows.append(["people's pairs", "above length", said, found["reward model"] > found["length"]])
+    return markdown(
+        ["Claim", "Target", "Found", "Verdict"],
+        [[*map(str, row[:-1]), "reached" if row[-1] else "missed"] for row in rows],
+    )
+
+
+def pessimism(runs: Mapping[str, Sequence[Record]]) -> list[Any]:
+    """What the oracle thinks of policies at the smallest beta, paid the least member and the mean; whether in order."""
+    beta = min((record["beta"] for found in runs.values() for record in found if record["beta"]), default=0.0)
+    both = [runs.get(f"ppo-{beta:g}-{score}", []) for score in ("min", "mean")]
+    if not all(both):
+        return []
+    (ours, far), (theirs, farther) = ((last(found, "oracle"), last(found, "kl")) for found in both)
+    return [f"oracle {ours:.3f} at {far:.1f} nats, {theirs:.3f} at {farther:.1f} (beta {beta:g})", ours >= theirs]
+
+
+def percent(of: Interval) -> str:
+    return f"{of.value:.1%} [{of.low:.1%} to {of.high:.1%}]"
+
+
+def _seeds(jury: Jury, runs: Mapping[str, Sequence[Record]], headline: str) -> str:
+    rows = []
+    for record in runs.get(headline, []):
+        one, (seed, point) = [record["seed"]], (record["seed"], record["points"][-1])
+        sft, people = jury.over_sft(headline, one), jury.over_people(headline, one)
+        wins = [percent(each) for each in (sft.wins, sft.at_equal_length, people.wins, people.at_equal_length)]
+        rows.append([str(seed), f"{point['kl']:.1f}", *wins])
+    head = ["Seed", "KL", "Wins over SFT", "... at equal length", "Wins over people", "... at equal length"]
+    said = f"`{headline}` against SFT, and against a reference that the oracle was not shown; greedy summaries."
+    return f"{said}\n\n{markdown(head, rows)}"
+
+
+def _policies(
+    jury: Jury,
+    runs: Mapping[str, Sequence[Record]],
+    evaluations: Mapping[str, tuple[Evaluation | None, Evaluation]],
+) -> str:
+    rows = []
+    for name, found in runs.items():
+        over, people = evaluations[name]
+        sft = [percent(over.wins), percent(over.at_equal_length)] if over else ["", ""]
+        drawn = [f"{last(found, what):.{digits}f}" for what, digits in (("kl", 1), ("proxy", 2), ("oracle", 3))]
+        quality = f"{jury.mean_quality(name, [r['seed'] for r in found]):.3f}"
+        told = [f"{people.lengths[0]:.1f}", f"{people.copied[0]:.0%}"]
+        rows.append([name, str(len(found)), *drawn, quality, *sft, percent(people.wins), *told])
+    people = evaluations[SFT][1]
+    rows.append(["people", "", "", "", "", "", "", "", "", f"{people.lengths[1]:.1f}", f"{people.copied[1]:.0%}"])
+    head = ["Policy", "Seeds", "KL", "Reward", "Oracle", "Oracle, greedy", "Wins over SFT", "... at equal length"]
+    head += ["Wins over people", "Words", "Copied"]
+    return (
+        markdown(head, rows)
+        + "\n\nKL, reward and oracle's quality at temperature 1, the rest of greedy summaries. Wins with 95 % intervals"
+        " of a bootstrap over posts, ties as one half. Copied: the share of words in the longest run that stands in "
+        "the abstract. `ppo-BETA-SCORE`: what was paid is the ensemble's mean or its least member."
+    )
+
+
+def _highest(runs: Mapping[str, Sequence[Record]], records: Sequence[Record]) -> str:
+    """Where each curve is highest by the oracle, and where it ends."""
+    rows = []
+    for name, found in runs.items():
+        if name.startswith("ppo"):
+            points = [{w: np.mean([p[w] for p in at]) for w in at[0]} for at in zip(*(r["points"] for r in found))]
+            rows.append(_extremes(name, points, "episodes"))
+    best = [record["curves"] for record in records if record["method"] == "best-of-n"]
+    for score in best[0] if best else ():
+        points = [{w: np.mean([p[w] for p in at]) for w in at[0]} for at in zip(*(each[score] for each in best))]
+        rows.append(_extremes(f"best-of-n, {score}", points, "n"))
+    head = ["Policy", "Highest oracle", "at sqrt(KL)", "after", "Oracle at the end", "at sqrt(KL)", "Reward at the end"]
+    return markdown(head, rows)
+
+
+def _extremes(name: str, points: Sequence[Mapping[str, Any]], unit: str) -> list[str]:
+    high, end = max(points, key=lambda point: point["oracle"]), points[-1]
+    far, farther = (f"{max(point['kl'], 0) ** 0.5:.2f}" for point in (high, end))
+    after = f"{high[unit]:,.0f} {unit}" if unit == "episodes" else f"n = {high[unit]:.0f}"
+    return [name, f"{high['oracle']:.3f}", far, after, f"{end['oracle']:.3f}", farther, f"{end['proxy']:.2f}"]
+
+
+def _right(records: Sequence[Record]) -> str:
+    """A table of the first seed, and all seeds' share of all pairs."""
+    bases = [record for record in records if record["method"] == "base"]
+    said = ", ".join(f"{record['right'][0]['accuracy']:.1%} (seed {record['seed']})" for record in bases)
+    cells = table([Cell(**cell) for cell in bases[0]["right"]])
+    first = f"Of seed {bases[0]['seed']}, confidence being the difference in quality:"
+    return f"Right of all pairs: {said}. {first}\n\n{cells}"
+
+
+def _published(records: Sequence[Record]) -> list[str]:
+    found = []
+    titles = {
+        "people": "## People's preferences: systems' summaries of news",
+        "language model": "## A language model's preferences: a 1.3B model's summary of a post, or its author's",
+    }
+    for record in records:
+        if record["method"] == "published":
+            cells = table([Cell(**cell) for cell in record["cells"]])
+            said = (
+                f"{record['pairs']:,} pairs, {record['ties']:,} of them ties, which do not count. Splits are the parts "
+                "that were held out in turn: every pair is judged by a reward model that saw neither it nor another of "
+                "its article or post. Of news, the articles are not published: a person's summary stands in their "
+                "place, to which ROUGE and lead compare."
+            )
+            found += [titles[record["name"]], said, cells]
+    return found
+
+
+def _samples(jury: Jury, runs: Mapping[str, Sequence[Record]], headline: str) -> str:
+    """From SciTLDR (Apache-2.0), by the paper's id."""
+    names = [name for name in (SFT, headline) if name in runs]
+    said = {name: read_greedy(jury.out, runs[name][0]["seed"], name) for name in names}
+    blocks = []
+    for row, example in enumerate(jury.examples[:SHOWN]):
+        lines = [f"**{example.id}**", f"- a person: {example.references[0]}"]
+        lines += [f"- {name}: {' '.join(texts[row].split())}" for name, texts in said.items()]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(
+        ["Greedy, of the first seed. People's are from SciTLDR (Cachola et al. 2020, Apache-2.0).", *blocks]
+    )
+
+
+def _made(records: Sequence[Record]) -> str:
+    minutes: dict[str, list[float]] = {}
+    for record in records:
+        minutes.setdefault(record["name"], []).append(record["seconds"] / 60)
+    rows = [[name, str(len(each)), f"{np.mean(each):.1f}"] for name, each in minutes.items()]
+    total = sum(sum(each) for each in minutes.values())
+    made = dict.fromkeys((r["command"], _versions(r["system"])) for r in records)
+    said = "\n\n".join(f"```\n{command}\n```\n\nwith {versions}." for command, versions in made)
+    return (
+        f"{markdown(['What', 'Runs', 'Minutes each'], rows)}\n\nTogether {total / 60:.1f} hours of one core.\n\n{said}"
+    )
+
+
+def _versions(system: Mapping[str, Any]) -> str:
+    found = {"Python": system["python"], **system["packages"], "commit": system["commit"]}
+    return ", ".join(f"{name} {version}" for name, version in found.items() if version)

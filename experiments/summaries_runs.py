@@ -1,0 +1,205 @@
+"""What is trained for the report on summaries: a start, comparisons and a reward per seed, which all its runs share."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+
+from experiments.summaries_measure import Bench, told_right
+from prefrl.control.policy import device
+from prefrl.files import read_json, whole
+from prefrl.summarize import parts
+from prefrl.summarize.folder import SummaryFolder
+from prefrl.summarize.posts import posts
+from prefrl.summarize.presets import PRESETS
+from prefrl.summarize.run import begin, run
+from prefrl.summarize.settings import DIRECT
+from prefrl.summarize.sft import loaded
+from prefrl.text.algorithms import LMPPO
+from prefrl.text.kl import KL, Astray
+from prefrl.text.models import LanguageModel, load_model, on, save_model
+from prefrl.text.rollouts import SequenceRollouts
+from prefrl.text.tokens import PreTrainedTokenizerBase
+from prefrl.text.watch import Watch
+
+SHARED = ("sft", "compare", "reward")
+"""Stages that are made once per seed."""
+
+
+@dataclass(frozen=True)
+class Edition:
+    """How large the demonstrator is."""
+
+    preset: str
+    """Of `prefrl summarize`."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that differ from the preset's."""
+    betas: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
+    scores: tuple[str, ...] = ("mean", "min")
+    """Without pessimism, and with."""
+    headline: tuple[float, str] = (0.03, "mean")
+    """beta and score of the run that is compared with SFT and people; chosen on seed 0, before the others were run."""
+    snapshots: int = 5
+    """Policies on the way of a run that are measured: points of its curve."""
+    prompts: int = 200
+    """Held-out posts that KL, reward and quality are measured on, at temperature 1."""
+    pairs: int = 1_000
+    """Held-out pairs that say how often the reward model is right."""
+    best_of: tuple[int, int] = (100, 64)
+    """Held-out posts, and summaries drawn of each."""
+    reading: float = 3.0
+    """Passes over plain text, before rewards are fitted to published preferences."""
+
+
+EDITIONS = {
+    "cpu": Edition("cpu"),
+    "gpu": Edition("gpu", prompts=600, best_of=(200, 256)),
+    "trial": Edition(
+        "tiny",
+        {"posts": 40, "sft": "sft(epochs=1)", "comparisons": 40, "episodes": 128, "judged": 20},
+        betas=(0.03,),
+        snapshots=2,
+        prompts=20,
+        pairs=40,
+        best_of=(4, 4),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to make and measure; its record is a line of results."""
+
+    seed: int
+    method: str
+    """base, best-of-n, ppo, dpo, ipo or kto."""
+    beta: float = 0.0
+    score: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"ppo-{self.beta:g}-{self.score}" if self.method == "ppo" else self.method
+
+
+def tasks(edition: Edition, seeds: int) -> list[Task]:
+    """The headline's runs come first; the bases, which all others need, before them."""
+    bases = [Task(seed, "base") for seed in range(seeds)]
+    learned = [("ppo", beta, score) for beta in edition.betas for score in edition.scores]
+    learned.sort(key=lambda run: run[1:] != edition.headline)
+    others = [("best-of-n", 0.0, ""), *((method, 0.0, "") for method in DIRECT)]
+    return bases + [Task(seed, *run) for run in learned[:1] + others + learned[1:] for seed in range(seeds)]
+
+
+def made(task: Task, edition: Edition, data: str, out: Path) -> dict[str, Any]:
+    """The record of a task, which goes on from where it was cut off."""
+    began = time.perf_counter()
+    folder = out / f"seed-{task.seed}"
+    base = begin(folder / "base", {"data": data, "seed": task.seed, **edition.given}, PRESETS[edition.preset])
+    if task.method == "base":
+        found = _base(base, edition)
+    else:
+        bench = Bench.of(base, edition.prompts)
+        if task.method == "best-of-n":
+            found = {"curves": bench.best_of_n(*edition.best_of)}
+        elif task.method == "ppo":
+            found = _ppo(base, bench, task, edition, folder / task.name)
+        else:
+            run(base, (task.method,))
+            found = {"points": [_measured(bench, base.model(task.method), folder / task.name)]}
+    record = {"seed": task.seed, "method": task.method, "name": task.name, "beta": task.beta, "score": task.score}
+    return record | found | {"seconds": time.perf_counter() - began}
+
+
+def _base(base: SummaryFolder, edition: Edition) -> dict[str, Any]:
+    stages = run(base, SHARED)
+    bench = Bench.of(base, edition.prompts)
+    point = _measured(bench, base.model("sft"), base.path.parent / "sft")
+    return {"stages": stages, "points": [point], "right": told_right(bench, base, edition.pairs)}
+
+
+def _measured(bench: Bench, model: Path, kept: Path) -> dict[str, float]:
+    """The point of a saved model; its greedy summaries are kept in `greedy.json`."""
+    language_model = on_device(bench, model)
+    kept.mkdir(parents=True, exist_ok=True)
+    with whole(kept / "greedy.json") as file:
+        file.write(json.dumps(bench.greedy(language_model)).encode())
+    return bench.point(language_model)
+
+
+def on_device(bench: Bench, model: Path) -> LanguageModel:
+    return on(bench.sft.device, load_model(model, bench.tokenizer))
+
+
+class Snapshots(BaseCallback):
+    """Saves the policy whenever it has learned from `every` more sequences."""
+
+    def __init__(self, folder: Path, every: int, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__()
+        self._folder, self._every, self._tokenizer = folder, every, tokenizer
+
+    def _on_rollout_start(self) -> None:
+        self._save()
+
+    def _on_training_end(self) -> None:
+        self._save()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _save(self) -> None:
+        assert isinstance(self.model, SequenceRollouts)
+        episodes = self.model.episodes
+        if episodes and episodes % self._every == 0:
+            save_model(self.model.language_model, self._tokenizer, self._folder / f"at-{episodes}")
+
+
+def _ppo(base: SummaryFolder, bench: Bench, task: Task, edition: Edition, folder: Path) -> dict[str, Any]:
+    """The points of a run: of the policy at every snapshot; `astray` where training had to be stopped."""
+    astray = ""
+    folder.mkdir(parents=True, exist_ok=True)
+    algorithm = _algorithm(base, bench, task, folder)
+    assert algorithm.env is not None
+    episodes, rollout = base.settings.episodes, algorithm.env.num_envs
+    every = max(episodes // edition.snapshots // rollout, 1) * rollout
+    watch = Watch(folder / "metrics.jsonl", folder / "algorithm.zip", episodes)
+    try:
+        algorithm.learn_episodes(
+            every * edition.snapshots - algorithm.episodes,
+            CallbackList([watch, Snapshots(folder, every, bench.tokenizer)]),
+        )
+    except Astray as stop:
+        astray = str(stop)
+    points = []
+    for number in range(every, algorithm.episodes + 1, every):
+        point = _measured(bench, folder / f"at-{number}", folder)
+        points.append({"episodes": number} | point)
+    return {"points": points, "astray": astray}
+
+
+def _algorithm(base: SummaryFolder, bench: Bench, task: Task, folder: Path) -> LMPPO:
+    """New, or as it was when it was cut off."""
+    settings = replace(base.settings, score=task.score)
+    tokenizer, model = loaded(base, "sft", settings)
+    reward = bench.reward.reward(tokenizer, parts.combine(settings))
+    given = (model, tokenizer, [example.prompt for example in posts(settings).train], reward)
+    options: dict[str, Any] = {
+        "value_from": bench.reward.nets[0],
+        "kl": KL(task.beta),
+        "response_length": settings.response_length,
+        "prompt_length": settings.prompt_length,
+        "seed": settings.seed,
+        "device": device(settings.device),
+        **settings.hyper,
+    }
+    saved = folder / "algorithm.zip"
+    return LMPPO.load(saved, *given, **options) if saved.is_file() else LMPPO(*given, **options)
+
+
+def read_greedy(out: Path, seed: int, name: str) -> list[str]:
+    """What a policy says of every held-out post."""
+    found: list[str] = read_json(out / f"seed-{seed}" / name / "greedy.json")
+    return found
