@@ -31,6 +31,7 @@ COMMANDS = [
     "report",
     "reproduce",
     "tune",
+    "summarize",
     "export",
     "import",
     "check-env",

@@ -1,0 +1,151 @@
+"""`prefrl summarize`: what is printed, and the one line in which something is refused."""
+
+import json
+import shutil
+
+import pytest
+
+from prefrl.cli import main
+from prefrl.summarize.presets import PRESETS
+from prefrl.summarize.settings import DIRECT, STAGES, Settings
+from tests.tiny_summaries import copied
+
+
+def flags(given):
+    return [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", *words(value))]
+
+
+def words(value):
+    return [f"{name}={each}" for name, each in value.items()] if isinstance(value, dict) else [str(value)]
+
+
+def files(folder):
+    return {path for path in folder.rglob("*") if path.name != ".lock"}
+
+
+def refusal(capsys, tmp_path, *command):
+    before = files(tmp_path)
+    assert main(["summarize", *map(str, command)]) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.startswith("prefrl: ") and output.err.count("\n") == 1
+    assert files(tmp_path) == before
+    return output.err
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"data": "scitldr2"}, "no data 'scitldr2': did you mean 'scitldr'?"),
+        ({"data": "jsonl"}, "say where the posts are: jsonl:FOLDER"),
+        ({"sft": "stf"}, "no sft 'stf': did you mean 'sft'?"),
+        ({"sft": "pretrain"}, "sft 'pretrain' is no SFT"),
+        ({"sft": "sft(epochs=0)"}, "epochs must be positive, got 0"),
+        ({"pretrain": "pretrain(blok=3)"}, "blok"),
+        ({"sources": "sft@warm"}, "cannot read the temperature of source 'sft@warm'"),
+        ({"sources": "pretrained sft"}, "add --pretrain"),
+        ({"sources": " "}, "sources names nobody"),
+        ({"oracle": "ruoge"}, "no oracle 'ruoge': did you mean 'rouge'?"),
+        ({"oracle": "judge:"}, "--oracle judge:FOLDER"),
+        ({"oracle": "tests.tiny_summaries:prefers_shrot"}, "did you mean 'prefers_short'?"),
+        ({"oracle": "tests.tiny_summaries:NO_FUNCTION"}, "cannot be called: name a function"),
+        ({"comparisons_from": "csv:a"}, "no kind of answers 'csv'"),
+        ({"comparisons_from": "trl"}, "say where the answers are: trl:FILE"),
+        ({"together": 1}, "one summary cannot be compared"),
+        ({"wrong": 0.5}, "from 0 to below 0.5, got 0.5"),
+        ({"fit": "kwize"}, "no fit 'kwize': did you mean 'k_wise'?"),
+        ({"fit": "margin(1.0)"}, "fit 'margin(1.0)' is no Texts"),
+        ({"score": "mni"}, "no score 'mni': did you mean 'min'?"),
+        ({"reward": "tests.tiny_summaries:shrot"}, "no reward 'shrot': did you mean 'short'?"),
+        ({"reward": "mine"}, "no reward 'mine'"),
+        ({"algo": "pppo"}, "no algorithm 'pppo': did you mean 'ppo'?"),
+        ({"kl": "kl(beta=-1)"}, "beta must not be negative"),
+        ({"hyper": {"learning_rat": 1}}, "no setting of LMPPO 'learning_rat': did you mean 'learning_rate'?"),
+        ({"dpo": "ipo"}, "dpo 'ipo' is no DPO"),
+        ({"heads": 5}, "width 192 cannot be shared by 5 heads"),
+        ({"episodes": 0}, "episodes must be at least 1, got 0"),
+        ({"seed": -1}, "seed must not be negative, got -1"),
+        ({"layers": "two"}, "argument --layers: invalid int value: 'two'"),
+    ],
+    ids=lambda given: " ".join(flags(given)) if isinstance(given, dict) else None,
+)
+def test_a_setting_is_refused_before_anything_is_made(given, why, tmp_path, capsys):
+    assert why in refusal(capsys, tmp_path, "run", "--out", tmp_path / "new", *flags(given))
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (["evalute", "--out", "new"], "did you mean 'evaluate'?"),
+        (["run"], "the following arguments are required: --out"),
+        (["run", "--out", "new", "--preset", "tinny"], "did you mean 'tiny'?"),
+        (["ppo", "--out", "new"], "new has no settings.yaml: begin with `prefrl summarize sft --out new`"),
+        (["likert", "--out", "new"], "new has no settings.yaml"),
+        (["run", "--out", "full"], "full holds something else: choose another --out"),
+    ],
+)
+def test_a_command_is_refused(command, why, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    assert why in refusal(capsys, tmp_path, *command)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"data": "jsonl:none.jsonl"}, "none.jsonl"),
+        ({"data": "jsonl:bad.jsonl"}, "line 2"),
+        ({"data": "jsonl:few.jsonl"}, "has no posts with references for"),
+        ({"model": "no/model"}, "no language model can be read from 'no/model'"),
+        ({"model": "sft", "prompt_length": 90}, "lower --prompt-length"),
+    ],
+    ids=["no file", "a missing field", "too few posts", "no model", "too small a model"],
+)
+def test_what_cannot_be_read_is_said_in_a_line(given, why, summariser, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(summariser / "sft", tmp_path / "sft")
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "a", "references": ["b"]}\n{"references": ["b"]}\n')
+    (tmp_path / "few.jsonl").write_text('{"prompt": "a", "references": ["b"]}\n')
+    assert main(["summarize", "sft", "--out", "new", "--posts", "40", *flags(given)]) == 2
+    said = capsys.readouterr().err
+    assert why in said and said.count("\n") == 1
+
+
+def test_a_stage_needs_those_before_it(summariser, tmp_path, capsys):
+    path = copied(summariser, tmp_path / "copy", "reward", "ppo", "evaluate")
+    assert "ppo needs reward first: `prefrl summarize reward --out" in refusal(capsys, tmp_path, "ppo", "--out", path)
+
+
+def test_a_reward_that_raises_is_named_and_nothing_is_lost(summariser, tmp_path, capsys):
+    path = copied(summariser, tmp_path / "copy", "ppo", "evaluate")
+    assert main(["summarize", "ppo", "--out", str(path), "--reward", "tests.tiny_summaries:broken"]) == 2
+    assert "the reward broken raised ZeroDivisionError: no words; on" in capsys.readouterr().err
+    assert main(["summarize", "ppo", "--out", str(path), "--reward", "tests.tiny_summaries:short"]) == 0
+
+
+def test_people_who_have_not_answered_are_told_where_to(summariser, tmp_path, capsys):
+    path = copied(summariser, tmp_path / "copy", "compare", "reward", "ppo", "evaluate")
+    assert main(["summarize", "run", "--out", str(path), "--oracle", "human", "--comparisons", "3"]) == 1
+    assert f"3 pairs wait for people: `prefrl label {path}/comparisons`" in capsys.readouterr().err
+
+
+def test_what_stages_came_to_is_printed_in_words(summariser, tmp_path, capsys):
+    path = copied(summariser, tmp_path / "copy")
+    assert main(["summarize", "run", "--out", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert [line.split(":")[0] for line in printed.splitlines()[: len(STAGES)]] == [*STAGES]
+    assert "nats from SFT" in printed and "best of 2" in printed and printed.endswith(f"{path}\n")
+    assert main(["summarize", "ppo", "--out", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ppo"]["ppo/episodes"] == 64
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_settings(preset):
+    assert Settings.of(PRESETS[preset]).seed == 0
+
+
+def test_help_names_every_stage_and_setting(capsys):
+    with pytest.raises(SystemExit):
+        main(["summarize", "--help"])
+    said = capsys.readouterr().out
+    assert all(word in said for word in (*STAGES, *DIRECT, "likert", "--kl", "--sources", "--best-of"))
