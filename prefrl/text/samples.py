@@ -20,7 +20,7 @@ class Prompt:
 
     body: str
     head: str = ""
-    """What stands before it, such as `SUBREDDIT: r/..`, `TITLE: ..` and `POST: `."""
+    """What stands before it, such as `SUBREDDIT: r/..`, `TITLE: ..` and `POST:`."""
     tail: str = ""
     """What asks for the continuation, such as two line ends and `TL;DR:`."""
 
