@@ -1,7 +1,11 @@
 """Language models: preferences between continuations, and policies that learn from them."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+if missing := [name for name in ("peft", "tokenizers", "transformers") if find_spec(name) is None]:
+    raise ValueError(f'language models need {", ".join(missing)}: pip install "prefrl[text]"')
 
 if TYPE_CHECKING:
     from prefrl.text.algorithms import LMA2C as LMA2C

@@ -22,3 +22,9 @@ def test_importing_the_package_imports_neither_torch_nor_transformers():
     code = "import sys, prefrl, prefrl.text; print({'torch', 'transformers', 'datasets'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_who_has_not_installed_it_is_told_what_to_do():
+    code = "import sys; sys.modules['peft'] = None; import prefrl.text"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == 'ValueError: language models need peft: pip install "prefrl[text]"'
