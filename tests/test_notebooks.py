@@ -12,6 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 SHORTER = {
     "first_run": {"total_timesteps=60_000": "total_timesteps=4_000"},
     "label_it_yourself": {"total_timesteps, labels = 600_000, 200": "total_timesteps, labels = 30_000, 12"},
+    "summaries": {"grammar.posts(1_000, seed=0)": "grammar.posts(200, seed=0)", "episodes = 2_048": "episodes = 256"},
 }
 
 
