@@ -1,9 +1,11 @@
 """What README and docs/ say is so: their examples run, shortened, and their names are the code's."""
 
+import json
 import re
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +20,8 @@ from prefrl.control.tasks import ALGORITHMS
 from prefrl.names import resolve
 from prefrl.reward import fit
 from prefrl.runs import RunFolder, read_json
+from prefrl.summarize.commands import LIKERT
+from prefrl.summarize.settings import DIRECT, STAGES, Settings
 from prefrl.testing import check_net, check_oracle, check_select
 from prefrl.types import Segment
 from prefrl_envs.games import GAMES, find_games
@@ -26,11 +30,13 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 EXTEND = (ROOT / "docs/extend.md").read_text()
 RUNS = (ROOT / "docs/runs.md").read_text()
+SUMMARIES = (ROOT / "docs/summaries.md").read_text()
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHORTER = {
     "train": "--total-timesteps 4000 --labels 40 --eval-episodes 1 --checkpoint-every 16000",
     "evaluate": "--episodes 1",
+    "summarize": "--posts 60 --sft sft(epochs=1) --comparisons 20 --fit texts(batch=16) --episodes 64 --judged 8",
 }
 """Flags put last, where they prevail over those of a command that takes hours."""
 
@@ -200,3 +206,33 @@ def test_docs_name_every_metric_but_those_of_the_algorithm(followed):
     lines = RunFolder(Path("runs/cheetah")).read_metrics()
     logged = {re.sub(r"\d\.\d_to_\d\.\d", "LOW_to_HIGH", name) for line in lines for name in line}
     assert [name for name in sorted(logged) if not name.startswith("train/") and f"`{name}`" not in RUNS] == []
+
+
+def test_docs_name_every_file_of_a_summariser(followed):
+    assert [path.name for path in sorted(Path("runs/summaries").iterdir()) if path.name not in SUMMARIES] == []
+
+
+def test_docs_name_every_figure_of_a_summariser(followed):
+    summary = read_json(Path("runs/summaries/summary.json"))
+    lines = Path("runs/summaries/metrics.jsonl").read_text().splitlines()
+    logged = {name for line in lines for name in json.loads(line) if name.startswith("rollout/")}
+    assert [name for name in [*summary, *sorted(logged)] if f"`{name}`" not in SUMMARIES] == []
+
+
+@pytest.mark.parametrize("command", re.findall(r"^prefrl .*$", SUMMARIES, re.MULTILINE))
+def test_commands_of_summaries_can_be_read(command):
+    given = vars(parser().parse_args(shlex.split(command, comments=True)[1:]))
+    assert Settings.of({f.name: given[f.name] for f in fields(Settings) if given.get(f.name) is not None})
+
+
+def test_docs_name_every_stage_of_summaries():
+    stages = SUMMARIES.partition("## The stages")[2].partition("\n- ")[0]
+    named = re.findall(r"^\| (`.*?) \|", stages, re.MULTILINE)
+    assert ", ".join(named).replace("`", "").split(", ") == [*STAGES, *DIRECT, LIKERT]
+
+
+def test_docs_name_the_tests_of_every_detail():
+    tests = [(path.name, path.read_text()) for path in sorted((ROOT / "tests/text").glob("test_*.py"))]
+    held = {n: [name for name, code in tests if f"def test_detail_{n}_" in code] for n in range(1, 18)}
+    rows = re.findall(r"^\| (\d+) \| .* \| (.*) \|$", SUMMARIES, re.MULTILINE)
+    assert {int(n): re.findall(r"`(.*?)`", named) for n, named in rows} == held
