@@ -132,7 +132,7 @@ def check_reward_function(
         f"the reward gives {len(scores)} scores of {len(asked[1])} texts: give one for each"
     )
     for score, text in zip(scores, asked[1], strict=True):
-        assert isinstance(score, Real) and isfinite(score), f"the reward gives {score!r} for {text!r}: give a number"
+        assert _is_finite(score), f"the reward gives {score!r} for {text!r}: give a number"
     assert list(reward(*asked)) == scores, (
         "the reward gives other scores when asked the same again: training that is resumed would not be the same"
     )
@@ -250,6 +250,10 @@ def _answers(
 def _bytes(groups: Sequence[Sequence[Segment]]) -> list[bytes]:
     arrays = [array for group in groups for s in group for array in (s.obs, s.acts, s.truth) if array is not None]
     return [array.tobytes() for array in arrays]
+
+
+def _is_finite(number: object) -> bool:
+    return isinstance(number, Real) and isfinite(number)
 
 
 def _is_share(number: object) -> bool:
