@@ -1,7 +1,7 @@
 """The reward of frames as it is usually written: float32, one network after the other, PyTorch's own layers.
 
-The networks are those of Christiano et al. 2017, appendix A.2, without dropout; of prefrl only the loss and the bootstrap are used, so
-that both learn the same.
+The networks are those of Christiano et al. 2017, appendix A.2, without dropout; of prefrl only the loss and the
+bootstrap are used, so that both learn the same.
 """
 
 import numpy as np

@@ -1,9 +1,10 @@
 """The reward of frames: how fast it is fitted and asked over a plain PyTorch loop, and how well it learns.
 
 Segments of Pong under random play, compared by the score that they show nobody: about half of the pairs are ties. All
-fit the same networks, drawn by the same bootstrap, on one torch thread; a pair counts when all members have seen one. `Fit` makes its tensors from
-frames kept once, and tells its losses afterwards, as in a run; the plain loop's stacks are written out beforehand.
-Learning is compared at one batch size, one rate and one, fixed, L2 coefficient, with the paper's dropout too.
+fit the same networks, drawn by the same bootstrap, on one torch thread; a pair counts when all members have seen one.
+`Fit` makes its tensors from frames kept once, and tells its losses afterwards, as in a run; the plain loop's stacks are
+written out beforehand. Learning is compared at one batch size, one rate and one, fixed, L2 coefficient, with the
+paper's dropout too.
 """
 
 import time
