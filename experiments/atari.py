@@ -16,7 +16,7 @@ from prefrl.runs import RunFolder
 
 GAMES = 50
 """Whose mean is what a run came to: the last that were played in training."""
-STEPS = {"Pong": 4_000_000, "Breakout": 1_000_000}
+STEPS = {"Pong": 2_500_000, "Breakout": 1_000_000}
 """Few for Atari: the paper's runs have fifty million."""
 RARELY = 500_000
 """Steps between checkpoints, which cut games off: a long one takes thousands of steps of each environment."""

@@ -241,14 +241,14 @@ class ForOracle:
             return False
         take_newest(self.learner)
         before = self.learner.store.counts().labelled
-        due, began = self.learner.due(candidates.step / self.asker.total), time.monotonic()
+        due, taken = self.learner.due(candidates.step / self.asker.total), self.asker.seconds
         self.asker(candidates.segments, candidates.step, at_most=self._at_once, first_attempt=self._attempt)
         self._attempt += ATTEMPTS
         stuck = self.learner.store.counts().labelled == before
         if due <= self._at_once or stuck:
             self._done = candidates.step
             live.write(self.run, "asker", step=candidates.step)
-        slow = time.monotonic() - began > SLOW
+        slow = self.asker.seconds - taken > SLOW
         self._at_once = max(min(due, self._at_once) // 2, 1) if slow else self._at_once * 2
         return True
 

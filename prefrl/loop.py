@@ -234,6 +234,8 @@ class Asker:
     learner: Learner
     oracle: Oracle
     total: int
+    seconds: float = field(default=0.0, init=False)
+    """That the oracle has taken so far."""
 
     def __call__(
         self,
@@ -267,7 +269,7 @@ class Asker:
         known = {label.query: label for label in store.labels(self.learner.seen, upto=upto)}
         segments = store.segments(id for query in queries for id in (query.left, query.right))
         labels: list[Label] = []
-        kept, began = 0, time.perf_counter()
+        kept, began = 0, (first := time.perf_counter())
         for query in queries:
             left, right = segments[query.left], segments[query.right]
             if query.id in known:
@@ -278,6 +280,7 @@ class Asker:
             if time.perf_counter() - began > AT_RISK:
                 store.answer(labels[kept:])
                 kept, began = len(labels), time.perf_counter()
+        self.seconds += time.perf_counter() - first
         return labels[:kept] + store.answer(labels[kept:])
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -24,7 +25,11 @@ from prefrl.runs import RunConfig
 from prefrl.types import Oracle, Schedule, Select
 from prefrl.usual import Usual, usual
 
-NETS: Mapping[str, MakeNet] = {"cnn": networks.CNN, "mlp": networks.MLP}
+NETS: Mapping[str, MakeNet] = {
+    "cnn": networks.CNN,
+    "cnn_dropout": partial(networks.CNN, dropout=True),
+    "mlp": networks.MLP,
+}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """An oracle answers beside the policy: as much as in turn with it, however slow it is, and blind to nobody."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -76,6 +77,20 @@ def test_a_slow_oracle_is_asked_less_at_once_so_that_it_judges_what_is_new(store
         asks(Candidates(segments(step), step))
         asked.append(len(store.queries()))
     assert np.diff([0, *asked]).tolist() == [13, 3, 1, 1, 1]
+
+
+def test_a_strategy_that_takes_long_is_no_slow_oracle(store, monkeypatch):
+    now = 0.0
+
+    def takes_long(*args):
+        nonlocal now
+        now += 60
+        return Disagreement()(*args)
+
+    for clock in ("perf_counter", "monotonic"):
+        monkeypatch.setattr(time, clock, lambda: now)
+    asks = for_oracle(store, select=takes_long)
+    assert [asks(Candidates(segments(step), step)) and len(store.queries()) for step in TURNS] == [13, 18, 25, 32, 40]
 
 
 def test_what_a_slow_oracle_has_not_answered_yet_is_asked_next(store, monkeypatch):

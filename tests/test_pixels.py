@@ -10,6 +10,7 @@ from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
 from prefrl.control import extractor
+from prefrl.parts import find_net
 from prefrl.reward import networks
 from prefrl.reward.ensemble import Ensemble
 from prefrl.reward.fit import Frames, bootstrap
@@ -147,6 +148,8 @@ def test_both_clips_of_all_comparisons_of_an_update_are_seen_at_once():
 
 # dropout
 
+CNNS = ("cnn", "cnn_dropout")
+
 
 @pytest.fixture
 def half():
@@ -188,6 +191,11 @@ def test_the_gradient_is_that_of_what_was_kept(half):
     kept = half(x)
     kept.sum().backward()
     assert torch.equal(x.grad, kept.detach())
+
+
+def test_only_the_net_that_is_named_after_it_drops_anything():
+    drops = {name: sum(isinstance(part, Half) for part in find_net(name)((4, 84, 84), (6,)).modules()) for name in CNNS}
+    assert drops == {"cnn": 0, "cnn_dropout": 4}
 
 
 def test_nothing_is_dropped_when_the_policy_is_paid(half):

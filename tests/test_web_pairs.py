@@ -198,6 +198,29 @@ def test_overlap_asks_two_labellers_and_no_third(run, store):
         assert page.next("Bob", 4) == [2]
 
 
+def test_when_a_third_answers_what_two_hold_only_the_first_of_them_is_still_asked(run, store, clock):
+    ask(store, 2)
+    with browsing(run, store, PageOptions(overlap=1.0), clock=clock) as page:
+        assert page.next("Ann", 1) == page.next("Cem", 1) == [1]
+        page.answer(1, 1, "Bob")
+        assert page.next("Cem", 3, holding="1") == [2]
+        assert page.next("Ann", 1, holding="1") == [1]
+        clock.now += LASTS
+        assert page.next("Cem", 3, holding="2") == [2, 1]  # Ann went away
+
+
+def test_who_went_away_is_not_kept_before_who_is_still_looking(run, store, clock):
+    ask(store, 2)
+    with browsing(run, store, PageOptions(overlap=1.0), clock=clock) as page:
+        assert page.next("Ann", 1) == [1]
+        clock.now += LASTS - 1
+        assert page.next("Cem", 1) == [1]
+        clock.now += 1
+        page.answer(1, 1, "Bob")
+        assert page.next("Dan", 1) == [2]
+        assert page.next("Cem", 1) == [1]
+
+
 def test_a_share_of_queries_overlaps_always_the_same_ones(run, store):
     ask(store, 200)
     with browsing(run, store, PageOptions(overlap=0.25)) as page:

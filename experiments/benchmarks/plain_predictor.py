@@ -1,7 +1,7 @@
 """The reward of frames as it is usually written: float32, one network after the other, PyTorch's own layers.
 
-The networks are those of Christiano et al. 2017, appendix A.2; of prefrl only the loss and the bootstrap are used, so
-that both learn the same.
+The networks are those of Christiano et al. 2017, appendix A.2, without dropout; of prefrl only the loss and the
+bootstrap are used, so that both learn the same.
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def net(channels: int = 4) -> nn.Sequential:
     """Of frames 84x84, scaled to [0, 1]: (batch, 4, 84, 84) -> (batch, 1)."""
     layers: list[nn.Module] = []
     for kernel, stride in ((7, 3), (5, 2), (3, 1), (3, 1)):
-        layers += [nn.Conv2d(channels, 16, kernel, stride), nn.BatchNorm2d(16), nn.LeakyReLU(0.01), nn.Dropout(0.5)]
+        layers += [nn.Conv2d(channels, 16, kernel, stride), nn.BatchNorm2d(16), nn.LeakyReLU(0.01)]
         channels = 16
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * 7 * 7, 64), nn.LeakyReLU(0.01), nn.Linear(64, 1))
 

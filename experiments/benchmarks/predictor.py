@@ -1,14 +1,16 @@
-"""The reward of frames: how fast it is fitted and asked over a plain PyTorch loop, and whether bfloat16 learns as well.
+"""The reward of frames: how fast it is fitted and asked over a plain PyTorch loop, and how well it learns.
 
-Segments of Pong under random play, compared by the score that they show nobody. All three fit the same networks, drawn
-by the same bootstrap, on one torch thread; a pair counts when all members have seen one. `Fit` makes its tensors from
-frames kept once, and tells its losses afterwards, as in a run; the plain loop's stacks are written out beforehand.
-Learning is compared at one batch size, one rate and one, fixed, L2 coefficient.
+Segments of Pong under random play, compared by the score that they show nobody: about half of the pairs are ties. All
+fit the same networks, drawn by the same bootstrap, on one torch thread; a pair counts when all members have seen one.
+`Fit` makes its tensors from frames kept once, and tells its losses afterwards, as in a run; the plain loop's stacks are
+written out beforehand. Learning is compared at one batch size, one rate and one, fixed, L2 coefficient, with the
+paper's dropout too.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import mean
 from typing import Any
 from unittest.mock import patch
@@ -35,6 +37,7 @@ ROLLOUT = (N_ENVS, 5)
 POOL = 160
 """Segments to choose pairs from, at least: the first ones of a game score nothing, and are all alike."""
 PRECISIONS = {"bfloat16": True, "float32": False}
+DROPOUT = "bfloat16 with dropout"
 Speeds = dict[str, list[float]]
 
 
@@ -53,13 +56,13 @@ def segments(n: int, seed: int) -> list[Segment]:
     return [found[i] for i in rng.permutation(len(found))[:n]]
 
 
-def comparisons(n: int, seed: int) -> list[Comparison]:
-    """Of random pairs that are no ties: those teach that two segments are alike, and no more."""
+def comparisons(n: int, seed: int, ties: bool = True) -> list[Comparison]:
+    """Of random pairs, with the ties among them or without."""
     pool, rng, judge = segments(max(n, POOL), seed), np.random.default_rng(seed), Synthetic()
     found: list[Comparison] = []
     while len(found) < n:
         left, right = (pool[i] for i in rng.choice(len(pool), 2, replace=False))
-        if (mu := judge(left, right)) != 0.5:
+        if (mu := judge(left, right)) != 0.5 or ties:
             found.append(Comparison(left.blind(), right.blind(), mu, query=len(found) + 1))
     return found
 
@@ -69,16 +72,16 @@ def stacks(data: Sequence[Comparison]) -> Array:
     return np.stack([[c.left.obs, c.right.obs] for c in data])
 
 
-def ensemble() -> Ensemble:
-    return Ensemble(FRAMES, (), networks.CNN, MEMBERS, choices=ACTIONS)
+def ensemble(dropout: bool = False) -> Ensemble:
+    return Ensemble(FRAMES, (), partial(networks.CNN, dropout=dropout), MEMBERS, choices=ACTIONS)
 
 
 def draws(data: Sequence[Comparison], seed: int) -> Array:
     return bootstrap([c.query for c in data], MEMBERS, seed)
 
 
-def fitted(data: Sequence[Comparison], fit: Fit, passes: int) -> Ensemble:
-    nets = ensemble()
+def fitted(data: Sequence[Comparison], fit: Fit, passes: int, dropout: bool = False) -> Ensemble:
+    nets = ensemble(dropout)
     fit(nets, fit.optimizer(nets), data, passes, np.random.default_rng(fit.seed))
     return nets
 
@@ -120,14 +123,14 @@ def speeds(n: int, repeats: int, asked: int) -> dict[str, Speeds]:
 
 
 def learned(n: int, passes: int, unseen: int, seed: int) -> dict[str, list[float]]:
-    """Mean loss of a member on `unseen` comparisons in nats, and how often all together are right."""
-    data, test = comparisons(n, 2 * seed + 1), comparisons(unseen, 2 * seed + 2)
+    """Mean loss of a member on `unseen` comparisons, no ties, in nats, and how often all together are right."""
+    data, test = comparisons(n, 2 * seed + 1), comparisons(unseen, 2 * seed + 2, ties=False)
     fit = replace(Frames(), l2_step=0.0, seed=seed)
     found = {}
-    for name, bfloat16 in PRECISIONS.items():
+    for name, bfloat16 in {**PRECISIONS, DROPOUT: True}.items():
         torch.manual_seed(seed)
         with multiplying(bfloat16):
-            nets = fitted(data, fit, passes)
+            nets = fitted(data, fit, passes, name == DROPOUT)
             sides = [nets.returns([getattr(c, side) for c in test]) for side in ("left", "right")]
         found[name] = _quality(np.stack(sides, axis=2), test)
     torch.manual_seed(seed)
@@ -192,7 +195,7 @@ def main() -> None:
         f"{'multiplies' if usual else 'does not multiply'} bfloat16, so a run takes "
         f"{'bfloat16' if usual else 'float32'}. Paid at once: {ROLLOUT[0]} environments, {ROLLOUT[1]} steps of each."
         f"\n\n{table(speed_rows(speed))}\n\nLearned after {given.passes} passes in batches of {Frames().batch}; "
-        f"{given.unseen} other comparisons tell:\n\n{losses(quality)}"
+        f"{given.unseen} other comparisons without ties tell:\n\n{losses(quality)}"
     )
     publish(given.out, "predictor", text, {"speeds": speed, "learned": quality})
 

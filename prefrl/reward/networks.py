@@ -45,9 +45,10 @@ class MLP(nn.Module):
 class CNN(nn.Module):
     """Four convolutions and a layer of 64 leaky ReLUs on the observation alone (appendix A.2).
 
-    Frames (n, H, W), or (H, W, n) where n is the smallest. Batch norm and a dropout of 1/2 follow every convolution.
-    On processors and cards that multiply bfloat16 at twice the rate of float32 it does so. Raises ValueError for frames
-    that the convolutions leave nothing of.
+    Frames (n, H, W), or (H, W, n) where n is the smallest. Batch norm follows every convolution, and where `dropout` is
+    wanted the paper's of 1/2: nets need many more passes with it, which the paper has time for. On processors and cards
+    that multiply bfloat16 at twice the rate of float32 it does so. Raises ValueError for frames that the convolutions
+    leave nothing of.
     """
 
     KERNELS = (7, 5, 3, 3)
@@ -60,6 +61,7 @@ class CNN(nn.Module):
         filters: int = 16,
         width: int = 64,
         slope: float = 0.01,
+        dropout: bool = False,
     ) -> None:
         super().__init__()
         if len(obs_shape) != 3:
@@ -70,7 +72,10 @@ class CNN(nn.Module):
         shapes = zip(pairwise(channels), self.KERNELS, self.STRIDES, strict=True)
         self.convolutions = nn.ModuleList([nn.Conv2d(*ends, kernel, stride) for ends, kernel, stride in shapes])
         self.after = nn.ModuleList(
-            [nn.Sequential(nn.BatchNorm2d(filters), nn.LeakyReLU(slope), Half()) for _ in self.convolutions]
+            [
+                nn.Sequential(nn.BatchNorm2d(filters), nn.LeakyReLU(slope), *([Half()] if dropout else []))
+                for _ in self.convolutions
+            ]
         )
         left = prod(_side(side, self.KERNELS, self.STRIDES) for side in sides)
         if not left:

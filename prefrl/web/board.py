@@ -40,6 +40,7 @@ class Board:
             queries, labels, media = self.rows.news(self.store)
             with self.lock:
                 self.rows.add(queries, labels, media)
+                self._let_go()
                 for query in dict.fromkeys([*(q.id for q in queries), *(label.query for label in labels)]):
                     self._place(query)
 
@@ -47,6 +48,7 @@ class Board:
         """To be called with labels that were just kept, as they are in the store: asks again what is to be repeated."""
         with self.lock:
             self.rows.kept(new)
+            self._let_go()
             for id in dict.fromkeys(label.query for label in new):
                 self._place(id)
             drawn = [label.query for label in new if self._draws(label)]
@@ -129,13 +131,17 @@ class Board:
         self._place(query)
 
     def _place(self, query: int) -> None:
-        """Puts the query into the line where it belongs now, and takes it from the hands of who need not answer it."""
+        """Puts the query into the line where it belongs now, and takes it from the hands of who need not answer it.
+
+        Who has gone away is to be let go before, or he may be kept and somebody who is there not.
+        """
         answered = self.rows.answered(query)
-        over = self.rows.closed(query) or len(answered) >= self._wanted(query)
-        for holder in list(self.leases.holders(query)):
-            if over or holder in answered:
-                self.leases.drop(query, holder)
-        line, rank = (None, 0) if over else self._belongs(query, answered | set(self.leases.holders(query)))
+        asks = 0 if self.rows.closed(query) else max(0, self._wanted(query) - len(answered))
+        holders = list(self.leases.holders(query))
+        keep = [holder for holder in holders if holder not in answered][:asks]  # the first may be looking at it
+        for holder in set(holders).difference(keep):
+            self.leases.drop(query, holder)
+        line, rank = self._belongs(query, answered.union(keep)) if asks else (None, 0)
         if line and line != self._line.get(query):
             heapq.heappush(self._lines.setdefault(line, []), (rank, query))
         self._line[query] = line
