@@ -203,3 +203,30 @@ def test_only_what_a_module_defines_is_built_in():
     for name in ("imported", "SimpleNamespace", "_hidden"):
         with pytest.raises(UnknownName):
             resolve(name, builtin, "strategy")
+
+
+def test_further_modules_lend_their_names():
+    class Size:
+        def __init__(self, by=1):
+            self.by = by
+
+    Size.__module__ = "sizes"
+    sizes = ModuleType("sizes")
+    vars(sizes)["Size"] = Size
+    assert resolve("size(by=2)", schedules, "schedule", sizes).by == 2
+    assert resolve("hyperbolic", schedules, "schedule", sizes) == Hyperbolic()
+
+
+def test_an_acronym_is_told_as_one_word():
+    class SFT:
+        __module__ = "fits"
+
+    class KWise:
+        __module__ = "fits"
+
+    fits = ModuleType("fits")
+    vars(fits).update(SFT=SFT, KWise=KWise)
+    with pytest.raises(UnknownName, match="did you mean 'sft'"):
+        resolve("stf", fits, "fit")
+    with pytest.raises(UnknownName, match="did you mean 'k_wise'"):
+        resolve("kwize", fits, "fit")

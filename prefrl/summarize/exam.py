@@ -8,25 +8,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from prefrl.control.policy import device
 from prefrl.summarize import parts
 from prefrl.summarize.compare import judge_of, knows_quality
 from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.posts import Posts, posts
+from prefrl.summarize.ppo import paid
 from prefrl.summarize.settings import Settings
 from prefrl.summarize.sft import loaded
-from prefrl.text.environment import TextReward
+from prefrl.text.environment import TextReward, scores_of
 from prefrl.text.evaluation import Evaluation, evaluate, leave_out
 from prefrl.text.generate import generate, log_probs
 from prefrl.text.judge import Judge
 from prefrl.text.kl import per_sequence
 from prefrl.text.models import LanguageModel
 from prefrl.text.oracle import copied_share
-from prefrl.text.reward_model import RewardModel
 from prefrl.text.rouge import words
 from prefrl.text.samples import Example
 from prefrl.text.sampling import Policy
-from prefrl.text.tokens import PreTrainedTokenizerBase, encode_prompts
+from prefrl.text.tokens import PreTrainedTokenizerBase, encode_prompts, to_samples
 
 AT_ONCE = 64
 """Posts in one batch."""
@@ -59,7 +58,7 @@ class Exam:
             examples,
             tokenizer,
             model,
-            _reward(folder, settings, of),
+            _reward(folder, settings, of, tokenizer),
             judge_of(settings, of, tokenizer) if judges else None,
             Blind.of(settings, of, examples, tokenizer) if judges else None,
         )
@@ -140,16 +139,19 @@ class Blind:
         return _told(evaluate(self.examples, [texts[row] for row in self.rows], self.people, self.judge))
 
 
-def _reward(folder: SummaryFolder, settings: Settings, of: Posts) -> TextReward | None:
-    if own := parts.text_reward(settings):
-        return own
-    if not folder.model("reward").is_dir():
+def _reward(
+    folder: SummaryFolder, settings: Settings, of: Posts, tokenizer: PreTrainedTokenizerBase
+) -> TextReward | None:
+    """What ppo is paid, of texts on held-out posts."""
+    if settings.reward == parts.LEARNED and not folder.model("reward").is_dir():
         return None
-    model, combine = RewardModel.load(folder.model("reward"), str(device(settings.device))), parts.combine(settings)
+    pays, _ = paid(folder, settings, tokenizer)
     prompts = {str(example.prompt): example.prompt for example in of.test}
+    lengths = settings.prompt_length, settings.response_length
 
     def reward(asked: list[str], texts: list[str]) -> list[float]:
-        found: list[float] = model.judge([prompts[prompt] for prompt in asked], texts, combine).tolist()
+        samples = to_samples(tokenizer, [prompts[prompt] for prompt in asked], texts, *lengths)
+        found: list[float] = scores_of(pays, samples, asked, texts).tolist()
         return found
 
     return reward

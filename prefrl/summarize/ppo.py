@@ -59,7 +59,7 @@ def _algorithm(
     folder: SummaryFolder, settings: Settings, of: Posts, tokenizer: PreTrainedTokenizerBase, model: LanguageModel
 ) -> SequenceRollouts:
     kind, saved = parts.algorithm(settings), folder.unfinished("ppo") / STATE
-    reward, value = _reward(folder, settings, tokenizer)
+    reward, value = paid(folder, settings, tokenizer)
     given = (model, tokenizer, [example.prompt for example in of.train], reward)
     options: dict[str, Any] = {
         "value_from": value,
@@ -78,7 +78,7 @@ def _algorithm(
         raise ValueError(f"{kind.__name__} does not take these settings: {error}") from error
 
 
-def _reward(folder: SummaryFolder, settings: Settings, tokenizer: PreTrainedTokenizerBase) -> tuple[Reward, Any]:
+def paid(folder: SummaryFolder, settings: Settings, tokenizer: PreTrainedTokenizerBase) -> tuple[Reward, Any]:
     """What a summary is paid, and what the value net begins as: the reward model, where there is one (paper)."""
     if own := parts.text_reward(settings):
         return on_text(own), None

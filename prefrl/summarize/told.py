@@ -1,6 +1,7 @@
 """What the stages came to, in words for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from string import Formatter
 from typing import Any
 
 from prefrl.summarize.folder import SummaryFolder
@@ -61,43 +62,35 @@ def _share(of: Mapping[str, float]) -> str:
     return f"{of['value']:.0%} ({of['low']:.0%} to {of['high']:.0%})"
 
 
-FIGURES: Mapping[str, Mapping[str, str]] = {
-    "sft": {
-        "sft/summaries": "{:.0f} summaries",
-        "sft/parameters": "{:,.0f} parameters",
-        "sft/validation_loss": "{:.3f} nats per token of held-out ones",
-        "sft/prompts_cut": "{:.0f} prompts cut",
-    },
-    "compare": {
-        "compare/answered": "{:.0f} answers",
-        "compare/ties": "{:.0f} of them ties",
-        "compare/skipped": "{:.0f} cannot tell",
-        "data/judgements": "{:.0f} published answers",
-        "data/ties": "{:.0f} of them ties",
-        "data/skipped": "{:.0f} cannot tell",
-        "data/cut_prompts": "{:.0f} prompts cut",
-        "data/cut_texts": "{:.0f} summaries cut",
-    },
-    "reward": {
-        "labels/learned": "{:.0f} answers learned from",
-        "reward/validation_loss": "{:.3f} nats for those held out",
-        "reward/model_right": "right about {:.0%} of new pairs",
-        "reward/length_right": "length about {:.0%}",
-    },
-    "ppo": {
-        "ppo/episodes": "{:.0f} summaries",
-        "ppo/score_before": "reward from {:.2f}",
-        "ppo/score_after": "to {:.2f}",
-        "ppo/kl_after": "{:.1f} nats from SFT",
-        "ppo/length_before": "tokens from {:.1f}",
-        "ppo/length_after": "to {:.1f}",
-        "ppo/ended_after": "{:.0%} ended",
-    },
+FIGURES: Mapping[str, Sequence[str]] = {
+    "sft": (
+        "{sft/summaries:.0f} summaries, {sft/prompts_cut:.0f} prompts cut",
+        "{sft/parameters:,.0f} parameters",
+        "{sft/validation_loss:.3f} nats per token of held-out ones",
+    ),
+    "compare": (
+        "{compare/answered:.0f} answers, {compare/ties:.0f} of them ties; {compare/skipped:.0f} cannot tell",
+        "{data/judgements:.0f} published answers, {data/ties:.0f} of them ties, {data/skipped:.0f} cannot tell; "
+        "{data/cut_prompts:.0f} prompts and {data/cut_texts:.0f} summaries cut",
+    ),
+    "reward": (
+        "{labels/learned:.0f} answers learned from, {reward/validation_loss:.3f} nats for those held out",
+        "right about {reward/model_right:.0%} of new pairs, length about {reward/length_right:.0%}",
+    ),
+    "ppo": (
+        "{ppo/episodes:.0f} summaries; reward from {ppo/score_before:.2f} to {ppo/score_after:.2f}",
+        "{ppo/kl_after:.1f} nats from SFT",
+        "tokens from {ppo/length_before:.1f} to {ppo/length_after:.1f}, {ppo/ended_after:.0%} ended",
+    ),
+    **{method: (f"{{{method}/updates:.0f}} updates, loss {{{method}/loss:.3f}}",) for method in DIRECT},
 }
-"""What is told of each stage; all else is in its JSON file."""
+"""What is told of each stage, where it is known; all else is in its JSON file."""
 
 
 def _figures(stage: str, found: Mapping[str, Any]) -> str:
-    kinds = FIGURES.get(stage, {f"{stage}/updates": "{:.0f} updates", f"{stage}/loss": "loss {:.3f}"})
-    said = [form.format(found[name]) for name, form in kinds.items() if name in found]
-    return ", ".join([*said, f"{found['seconds']:.0f} s"])
+    known = [form for form in FIGURES.get(stage, ()) if _needs(form) <= found.keys()]
+    return "; ".join([*(form.format_map(found) for form in known), f"{found['seconds']:.0f} s"])
+
+
+def _needs(form: str) -> set[str]:
+    return {name for _, name, *_ in Formatter().parse(form) if name}
