@@ -50,12 +50,14 @@ def report(given: argparse.Namespace, edition: Edition) -> None:
     planned = tasks(edition, given.seeds)
     runs = {(task.seed, task.name): partial(made, task, edition, data, given.out) for task in planned}
     published: dict[tuple[int, str], Work] = {
-        (0, name): partial(people.told, name, edition, data, given.human, given.judged)
+        (0, name): partial(people.told, name, edition, given.out, given.human, given.judged)
         for name, file in ((people.PEOPLE, given.human), (people.JUDGED, given.judged))
         if file
     }
-    bases = {key: work for key, work in runs.items() if key[1] == "base"}
-    make(given.out, bases, given.jobs)
+    first = {key: work for key, work in runs.items() if key[1] == "base"}
+    if published:
+        first[0, people.READER] = partial(people.read, edition, data, given.out, given.human, given.judged)
+    make(given.out, first, given.jobs)
     make(given.out, runs | published, given.jobs)
     write(given.results, given.out, read(given.out), Task(0, "ppo", *edition.headline).name)
 

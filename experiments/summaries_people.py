@@ -6,8 +6,9 @@ which a language model preferred one. Reward models begin from a language model 
 judges the articles, or posts, that were held out from its fit.
 """
 
+import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,21 @@ import numpy as np
 
 from experiments.summaries_runs import Edition
 from prefrl.control.policy import device
+from prefrl.summarize import parts
 from prefrl.summarize.presets import PRESETS
 from prefrl.summarize.settings import Settings
 from prefrl.text.accuracy import BASELINES, Scores, accuracies
 from prefrl.text.data import Judgement, judged, scitldr, scored
 from prefrl.text.fitting import KWise, Texts
-from prefrl.text.models import LanguageModel, new_model, on
+from prefrl.text.models import LanguageModel, load_model, new_model, on, save_model
 from prefrl.text.reward_model import RewardModel
 from prefrl.text.sft import Pretrain
-from prefrl.text.tokens import PreTrainedTokenizerBase, train_tokenizer
+from prefrl.text.tokens import PreTrainedTokenizerBase, load_tokenizer, train_tokenizer
 from prefrl.types import Array, Comparison
 
 FOLDS = 5
 """Parts of the articles, or posts: each is judged by a reward model that was fitted to the others."""
-PEOPLE, JUDGED = "people", "language model"
+PEOPLE, JUDGED, READER = "people", "language model", "reader"
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ def published(human: Path | None, posts: Path | None) -> dict[str, Published]:
     """Those that are at hand."""
     found = {}
     if human:
-        fit = KWise(first_passes=3, batch=8)  # some five systems' summaries of each article
-        found[PEOPLE] = Published(scored.read(human), 128, 96, fit)
+        fit = KWise(first_passes=2, batch=8)  # some five systems' summaries of each article
+        found[PEOPLE] = Published(scored.read(human), 176, 176, fit)  # a tenth is longer
     if posts:
         found[JUDGED] = Published(judged.read(posts), 256, 64, Texts(first_passes=2, batch=16))
     return found
@@ -66,16 +68,29 @@ def plain(data: str, human: Path | None, posts: Path | None) -> list[str]:
     return texts
 
 
-def told(
-    name: str, edition: Edition, data: str, human: Path | None, posts: Path | None, fresh: int | None = None
-) -> dict[str, Any]:
-    """The record of one of the published sets; `fresh`: only so many of its pairs, for a trial."""
-    began = time.perf_counter()
+def read(edition: Edition, data: str, out: Path, human: Path | None, posts: Path | None) -> dict[str, Any]:
+    """The record of a language model that reads plain text, from which all reward models begin."""
+    began, settings = time.perf_counter(), _settings(edition)
+    texts = plain(data, human, posts)
+    context = max(each.prompt_length + each.response_length for each in published(human, posts).values())
+    tokenizer = train_tokenizer(texts, settings.vocab)
+    model = new_model(tokenizer, settings.layers, settings.width, settings.heads, context, settings.seed)
+    learn = replace(parts.pretrain(settings) or Pretrain(), epochs=edition.reading)
+    unfinished = out / ".reader"
+    found = learn(on(device(settings.device), model), tokenizer, texts, folder=unfinished, progress=True)
+    save_model(model, tokenizer, out / READER)
+    shutil.rmtree(unfinished)
+    facts = {"texts": len(texts), **found, "seconds": time.perf_counter() - began}
+    return {"seed": settings.seed, "method": READER, "name": READER} | facts
+
+
+def told(name: str, edition: Edition, out: Path, human: Path | None, posts: Path | None) -> dict[str, Any]:
+    """The record of one of the published sets."""
+    began, settings = time.perf_counter(), _settings(edition)
     found = published(human, posts)[name]
-    settings = Settings.of({**PRESETS[edition.preset], **edition.given})
-    longest = max(each.prompt_length + each.response_length for each in published(human, posts).values())
-    tokenizer, model, losses = _reader(settings, plain(data, human, posts), longest, edition.reading)
-    pairs = _in_folds(found.pairs[:fresh], settings.seed)
+    tokenizer = load_tokenizer(out / READER)
+    model = on(device(settings.device), load_model(out / READER, tokenizer))
+    pairs = _in_folds(found.pairs, settings.seed)
     scores: dict[Judgement, tuple[float, float]] = {}
     for fold in sorted({pair.split for pair in pairs}):
         fitted = [pair for pair in pairs if pair.split != fold]
@@ -89,7 +104,7 @@ def told(
 
     cells = accuracies(pairs, _judges(name, by_reward))
     ties = sum(pair.preference == 0.5 for pair in pairs)
-    facts = {"pairs": len(pairs), "ties": ties, **losses, "seconds": time.perf_counter() - began}
+    facts = {"pairs": len(pairs), "ties": ties, "seconds": time.perf_counter() - began}
     return {"seed": settings.seed, "method": "published", "name": name, "cells": [asdict(c) for c in cells]} | facts
 
 
@@ -112,15 +127,8 @@ def _in_folds(pairs: Sequence[Judgement], seed: int) -> list[Judgement]:
     return [replace(pair, split=f"{fold[pair.id]} of {FOLDS}") for pair in pairs]
 
 
-def _reader(
-    settings: Settings, texts: Iterable[str], context: int, epochs: float
-) -> tuple[PreTrainedTokenizerBase, LanguageModel, dict[str, float]]:
-    texts = list(texts)
-    tokenizer = train_tokenizer(texts, settings.vocab)
-    model = new_model(tokenizer, settings.layers, settings.width, settings.heads, context, settings.seed)
-    on(device(settings.device), model)
-    found = Pretrain(epochs=epochs, batch=16, lr=3e-3)(model, tokenizer, texts, seed=settings.seed, progress=True)
-    return tokenizer, model, found
+def _settings(edition: Edition) -> Settings:
+    return Settings.of({**PRESETS[edition.preset], **edition.given})
 
 
 def _fitted(of: Published, settings: Settings, tokenizer: PreTrainedTokenizerBase, model: LanguageModel) -> RewardModel:

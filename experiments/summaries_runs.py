@@ -122,12 +122,15 @@ def _base(base: SummaryFolder, edition: Edition) -> dict[str, Any]:
 
 
 def _measured(bench: Bench, model: Path, kept: Path) -> dict[str, float]:
-    """The point of a saved model; its greedy summaries are kept in `greedy.json`."""
-    language_model = on_device(bench, model)
+    """The point of a saved model; its greedy summaries are kept."""
+    _keep_greedy(bench, model, kept)
+    return bench.point(on_device(bench, model))
+
+
+def _keep_greedy(bench: Bench, model: Path, kept: Path) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     with whole(kept / "greedy.json") as file:
-        file.write(json.dumps(bench.greedy(language_model)).encode())
-    return bench.point(language_model)
+        file.write(json.dumps(bench.greedy(on_device(bench, model))).encode())
 
 
 def on_device(bench: Bench, model: Path) -> LanguageModel:
@@ -173,10 +176,10 @@ def _ppo(base: SummaryFolder, bench: Bench, task: Task, edition: Edition, folder
         )
     except Astray as stop:
         astray = str(stop)
-    points = []
-    for number in range(every, algorithm.episodes + 1, every):
-        point = _measured(bench, folder / f"at-{number}", folder)
-        points.append({"episodes": number} | point)
+        save_model(algorithm.language_model, bench.tokenizer, folder / f"at-{algorithm.episodes}")
+    at = {int(path.name.removeprefix("at-")): path for path in folder.glob("at-*")}
+    points = [{"episodes": number} | bench.point(on_device(bench, model)) for number, model in sorted(at.items())]
+    _keep_greedy(bench, at[max(at)], folder)
     return {"points": points, "astray": astray}
 
 

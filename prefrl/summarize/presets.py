@@ -26,16 +26,21 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     # Abstracts of papers on a CPU, in about an hour.
     "cpu": {
-        "posts": 100_000,
         "vocab": 4_000,
-        "layers": 4,
-        "width": 192,
-        "heads": 6,
-        "prompt_length": 320,
+        "layers": 3,
+        "width": 128,
+        "heads": 4,
+        "prompt_length": 160,
         "response_length": 40,
-        "pretrain": "pretrain(epochs=4)",
-        "comparisons": 6_000,
-        "episodes": 20_000,
+        "pretrain": "pretrain(epochs=8, batch=8, lr=0.002)",
+        "sft": "sft(epochs=3, batch=16)",
+        "sources": "sft sft@0.7 sft@0.4",  # of the start's own, some of which say the same again and again
+        "comparisons": 12_000,
+        "together": 4,
+        "fit": "k_wise(first_passes=2, batch=8, lr=0.0005)",
+        "episodes": 3_200,
+        "hyper": {"learning_rate": 2e-4, "n_epochs": 2},
+        "judged": 618,
     },
     # The same with some thirty million parameters, on a GPU.
     "gpu": {

@@ -114,7 +114,9 @@ def test_every_published_pair_is_judged_by_a_model_that_saw_nothing_of_its_artic
         return fitted(of, *rest)
 
     monkeypatch.setattr(summaries_people, "_fitted", noted)
-    record = summaries_people.told("people", EDITIONS["trial"], f"scitldr:{papers}", tmp_path / "scores.json", None)
+    given = tmp_path / "scores.json", None
+    summaries_people.read(EDITIONS["trial"], f"scitldr:{papers}", tmp_path, *given)
+    record = summaries_people.told("people", EDITIONS["trial"], tmp_path, *given)
     assert [len(ids) for ids in fits] == [8] * 5
     assert all(sum(name not in ids for ids in fits) == 1 for name in articles)
     cells = {cell["scores"]: cell for cell in record["cells"] if cell["part"] == "all"}
