@@ -27,9 +27,9 @@ class Ensemble(nn.Module):
     """r_hat = mean over members of (r_m - mean_m) / std_m, times `std` (section 2.2.3).
 
     Every net sees float32 inputs: observations standardised by `adapt` (pixels divided by 255 instead; of whole numbers
-    such as pixels and tokens, what the net's own `prepare` makes), and discrete actions, if `choices` is given, one-hot.
-    `obs_shape`, `act_shape`: of one observation and one action. `std`: None leaves every net the scale that it has,
-    the log-odds of preferences, and takes off its mean alone.
+    such as pixels and tokens, what the net's own `prepare` makes), and discrete actions, if `choices` is given,
+    one-hot. `obs_shape`, `act_shape`: of one observation and one action. `std`: None leaves every net the scale that
+    it has, the log-odds of preferences, and takes off its mean alone.
     Raises ValueError for segments of different lengths.
     """
 

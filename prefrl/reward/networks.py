@@ -13,8 +13,8 @@ RewardNet = nn.Module
 """forward(obs (batch, T, *obs), acts (batch, T, *act)) -> rewards (batch, T); inputs are float32, scaled.
 
 A net may have a method `prepare(obs)`, which is given whole numbers (pixels, tokens) as the environment gives them, and
-gives what `forward` wants in their place; and a method `paid(obs, acts)`, which says which steps it gives a reward, (batch, T) bool:
-the others are paid nothing, and do not count where rewards are normalised.
+gives what `forward` wants in their place; and a method `paid(obs, acts)`, which says which steps it gives a reward,
+(batch, T) bool: the others are paid nothing, and do not count where rewards are normalised.
 """
 
 MakeNet = Callable[[Sequence[int], Sequence[int]], RewardNet]
