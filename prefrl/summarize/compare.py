@@ -32,7 +32,7 @@ def compare(folder: SummaryFolder) -> dict[str, float]:
         if settings.comparisons_from:
             published = judged(settings.comparisons_from)[: settings.comparisons]
             return put(store, published, tokenizer, settings.prompt_length, settings.response_length)
-        of = posts(settings)
+        of = posts(settings, tokenizer)
         _ask(folder, settings, of, tokenizer, store)
         if not store.counts().asked:
             raise ValueError("all summaries of each post are alike, nothing can be compared: name other --sources")

@@ -50,7 +50,7 @@ class Exam:
     def of(cls, folder: SummaryFolder) -> "Exam":
         settings = folder.settings
         tokenizer, model = loaded(folder, "sft", settings)
-        of = posts(settings)
+        of = posts(settings, tokenizer)
         examples = of.test[: settings.judged]
         judges = knows_quality(settings)
         return cls(

@@ -10,7 +10,9 @@ from prefrl.summarize import grammar
 from prefrl.summarize.settings import Settings
 from prefrl.text.data import Judgement, jsonl, scitldr, tldr, trl
 from prefrl.text.data import judged as verdicts
+from prefrl.text.data.rows import SPLITS, has_splits
 from prefrl.text.samples import Example
+from prefrl.text.tokens import PreTrainedTokenizerBase
 
 HELD_OUT = 10
 """One post in so many is watched, and another one judged by, where a source has no splits."""
@@ -26,24 +28,38 @@ class Posts(NamedTuple):
     test: list[Example]
     known: list[Example]
     """All of them, with the references that an oracle judges by."""
+    left_out: int = 0
+    """Those whose reference was too short or too long."""
 
 
-def posts(settings: Settings) -> Posts:
-    """Raises ValueError for sources that cannot be read, or have nothing to learn from."""
+def posts(settings: Settings, tokenizer: PreTrainedTokenizerBase | None = None) -> Posts:
+    """Raises ValueError for sources that cannot be read, or have nothing to learn from.
+
+    `tokenizer`: counts the tokens of references; those of Reddit posts must have 24 to 48.
+    """
     check_data(settings.data)
     kind, _, source = settings.data.partition(":")
-    found = SOURCES[kind](source or HUBS.get(kind, ""), settings)
-    for name in ("train", "validation", "test"):
-        if not getattr(found, name):
-            raise ValueError(f"{settings.data} has no posts with references for {name}: give more of them")
-    return found._replace(train=found.train[: settings.posts])
+    found = _grammar(settings) if kind == GRAMMAR else _by_split(SOURCES[kind], source or HUBS.get(kind, ""))
+    return of_length(found._replace(train=found.train[: settings.posts]), settings, tokenizer)
+
+
+def of_length(of: Posts, settings: Settings, tokenizer: PreTrainedTokenizerBase | None) -> Posts:
+    """Without the Reddit posts whose reference has not 24 to 48 of the tokenizer's tokens; raises as `posts` does."""
+    if tokenizer is not None and settings.data.partition(":")[0] == TLDR:
+        kept = {name: tldr.of_length(getattr(of, name), tokenizer) for name in SPLITS}
+        splits = {name: split for name, (split, _) in kept.items()}
+        of = of._replace(**splits, left_out=sum(count for _, count in kept.values()))
+    for name in SPLITS:
+        if not getattr(of, name):
+            raise ValueError(f"{settings.data} has no posts with references for {name}{_why(of)}: give more of them")
+    return of
 
 
 def judged(named: str) -> list[Judgement]:
     """The answers of a published file, or of a data set of the hub: `tldr:FILE`."""
     check_judged(named)
     kind, _, source = named.partition(":")
-    if found := JUDGED[kind](source):
+    if found := JUDGED[kind](source, "train"):
         return found
     raise ValueError(f"{named} has no answers: give another file")
 
@@ -51,9 +67,9 @@ def judged(named: str) -> list[Judgement]:
 def check_data(named: str) -> None:
     """Raises ValueError for a kind that cannot be read, or that has no place."""
     kind, _, source = named.partition(":")
-    if kind not in SOURCES:
-        raise unknown("data", kind, SOURCES)
-    if not source and kind != "grammar" and kind not in HUBS:
+    if kind not in (GRAMMAR, *SOURCES):
+        raise unknown("data", kind, (GRAMMAR, *SOURCES))
+    if not source and kind != GRAMMAR and kind not in HUBS:
         raise ValueError(f"say where the posts are: {kind}:FOLDER, a file, or a name on the hub")
 
 
@@ -66,7 +82,7 @@ def check_judged(named: str) -> None:
         raise ValueError(f"say where the answers are: {kind}:FILE, or a name on the hub")
 
 
-def _grammar(source: str, settings: Settings) -> Posts:
+def _grammar(settings: Settings) -> Posts:
     splits = [grammar.posts(n, settings.seed + i) for i, n in enumerate((settings.posts, MADE_UP, MADE_UP))]
     written = [[replace(e, references=e.references[:1]) for e in split] for split in splits]
     meant = [replace(e, references=e.references[1:]) for split in splits for e in split]
@@ -74,37 +90,34 @@ def _grammar(source: str, settings: Settings) -> Posts:
     return Posts(train, validation, test, meant)
 
 
-def _scitldr(source: str, settings: Settings) -> Posts:
-    return _all_known(*(scitldr.read(source, split) for split in ("train", "validation", "test")))
+def _by_split(read: Callable[[str, str | None], list[Example]], source: str) -> Posts:
+    """As the source is split, or by the checksums of its posts: none is learned from and judged by."""
+    if has_splits(source):
+        splits = [read(source, split) for split in SPLITS]
+    else:
+        found = read(source, None)
+        place = [crc32(str(example.prompt).encode()) % HELD_OUT for example in found]
+        splits = [[e for e, at in zip(found, place, strict=True) if fits(at)] for fits in PLACES]
+    train, validation, test = ([example for example in split if example.references] for split in splits)
+    return Posts(train, validation, test, [*train, *validation, *test])
 
 
-def _tldr(source: str, settings: Settings) -> Posts:
-    return _all_known(*(tldr.posts(source, split) for split in ("train", "validation", "test")))
+def _why(of: Posts) -> str:
+    lengths = f"{tldr.SHORTEST} to {tldr.LONGEST} tokens"
+    return f" ({of.left_out} were left out, whose reference has not {lengths})" if of.left_out else ""
 
 
-def _jsonl(source: str, settings: Settings) -> Posts:
-    found = jsonl.read(source)
-    place = [crc32(str(example.prompt).encode()) % HELD_OUT for example in found]
-    splits = ([e for e, at in zip(found, place, strict=True) if fits(at)] for fits in PLACES)
-    return _all_known(*splits)
-
-
+GRAMMAR, TLDR = "grammar", "tldr"
 PLACES: Sequence[Callable[[int], bool]] = (lambda at: at > 1, lambda at: at == 0, lambda at: at == 1)
-SOURCES: Mapping[str, Callable[[str, Settings], Posts]] = {
-    "grammar": _grammar,
-    "scitldr": _scitldr,
-    "tldr": _tldr,
-    "jsonl": _jsonl,
+SOURCES: Mapping[str, Callable[[str, str | None], list[Example]]] = {
+    "scitldr": scitldr.read,
+    TLDR: tldr.posts,
+    "jsonl": jsonl.read,
 }
-JUDGED: Mapping[str, Callable[[str], list[Judgement]]] = {
+JUDGED: Mapping[str, Callable[[str, str | None], list[Judgement]]] = {
     "tldr": tldr.read,
     "jsonl": jsonl.read_judged,
     "trl": trl.read,
     "verdicts": verdicts.read,
 }
 HUBS = {"scitldr": scitldr.HUB}
-
-
-def _all_known(*splits: Sequence[Example]) -> Posts:
-    train, validation, test = ([example for example in split if example.references] for split in splits)
-    return Posts(train, validation, test, [*train, *validation, *test])

@@ -29,8 +29,8 @@ def train(folder: SummaryFolder) -> dict[str, float]:
     Raises Astray, a RuntimeError, where the policy has gone too far from its start; what it was before that is saved.
     """
     settings = folder.settings
-    of = posts(settings)
     tokenizer, plain = loaded(folder, "sft", settings)
+    of = posts(settings, tokenizer)
     model = with_lora(plain, settings.lora, seed=settings.seed) if settings.lora else plain
     saved = folder.unfinished("ppo") / STATE
     saved.parent.mkdir(exist_ok=True)

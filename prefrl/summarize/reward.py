@@ -23,8 +23,8 @@ from prefrl.text.tokens import PreTrainedTokenizerBase
 def fit(folder: SummaryFolder) -> dict[str, float]:
     """Fits, centres on people's summaries of watched posts, and says how often it is right about held-out pairs."""
     settings = folder.settings
-    of = posts(settings)
     tokenizer, model = loaded(folder, "sft", settings)
+    of = posts(settings, tokenizer)
     lengths = settings.prompt_length, settings.response_length
     reward = RewardModel.of(model, tokenizer, *lengths, settings.members, settings.seed)
     written = [(example.prompt, text) for example in of.validation for text in example.references]

@@ -6,7 +6,7 @@ from pathlib import Path
 from prefrl.control.policy import device
 from prefrl.summarize import parts
 from prefrl.summarize.folder import SummaryFolder
-from prefrl.summarize.posts import Posts, posts
+from prefrl.summarize.posts import Posts, of_length, posts
 from prefrl.summarize.settings import BEGUN, Settings
 from prefrl.text.models import PreTrainedModel, context_of, count_parameters, load_model, new_model, on, save_model
 from prefrl.text.samples import Example, Samples
@@ -23,6 +23,7 @@ def learn(folder: SummaryFolder) -> dict[str, float]:
     before = parts.pretrain(settings)
     found = _pretrained(folder, settings, of, before) if before else {}
     tokenizer, model = loaded(folder, BEGUN, settings) if before else _begun(settings, of)
+    of = of_length(of, settings, tokenizer)
     train, validation = (_written(settings, tokenizer, split) for split in (of.train, of.validation))
     found |= parts.sft(settings)(
         model,
@@ -35,6 +36,7 @@ def learn(folder: SummaryFolder) -> dict[str, float]:
     save_model(model, tokenizer, folder.model("sft"))
     _, cut = encode_prompts(tokenizer, [example.prompt for example in of.train], settings.prompt_length)
     counts = {"parameters": count_parameters(model), "summaries": len(train), "prompts_cut": cut}
+    counts |= {"posts_left_out": of.left_out} if of.left_out else {}
     return found | {f"sft/{name}": float(count) for name, count in counts.items()}
 
 

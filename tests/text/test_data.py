@@ -13,7 +13,7 @@ import pytest
 from prefrl.store import Store
 from prefrl.text.compare import between
 from prefrl.text.data import Judgement, jsonl, judged, judgements, out, put, scitldr, scored, tldr, trl
-from prefrl.text.data.rows import CONVERTED, rows
+from prefrl.text.data.rows import CONVERTED, has_splits, rows
 from prefrl.text.samples import Prompt
 from prefrl.types import Label, Query
 from tests import tiny_text
@@ -76,7 +76,8 @@ def test_a_published_comparison_is_read_whole(tmp_path):
 
 def test_comparisons_of_another_split_are_left(tmp_path):
     path = lines(tmp_path / "a.json", COMPARISON, changed(COMPARISON, "split", value="train"))
-    assert [len(tldr.read(path, split)) for split in ("valid1", "train", "valid2", "validation")] == [1, 1, 0, 1]
+    wanted = ("valid1", "train", "valid2", "validation", None)
+    assert [len(tldr.read(path, split)) for split in wanted] == [1, 1, 0, 1, 2]
 
 
 def test_comparisons_about_articles_are_read_too(tmp_path):
@@ -94,6 +95,8 @@ def test_comparisons_about_articles_are_read_too(tmp_path):
         (changed(COMPARISON, "summaries", value=[{"text": "a"}]), "of 2 summaries"),
         (changed(COMPARISON, "summaries", value=[{"text": "a"}, {}]), "summary 2: there is no text"),
         (changed(COMPARISON, "extra", "confidence", value="high"), "confidence is 'high': it must be a number"),
+        (changed(COMPARISON, "extra", "confidence", value=10**400), "confidence is 1000.*: give a finite number"),
+        (changed(COMPARISON, "info", "post", value="It \ud83d sat"), r"info\.post is no text: half a pair"),
         ([1], r"this is \[1\], not a row"),
     ],
 )
@@ -217,6 +220,30 @@ def test_scores_become_pairs_and_equal_ones_ties(tmp_path):
 def test_a_list_in_one_file_is_read_like_lines(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([COMPARISON, COMPARISON], indent=1))
     assert [row.where for row in rows(tmp_path / "a.json")] == [f"{tmp_path}/a.json, row {n}" for n in (1, 2)]
+
+
+def test_a_mark_before_utf_8_is_no_text(tmp_path):
+    for name, text in ("a.jsonl", '{"prompt": "p"}'), ("a.json", '[{"prompt": "p"}]'), ("a.csv", "prompt\np\n"):
+        (tmp_path / name).write_text(text, encoding="utf-8-sig")
+        assert [row.text("prompt") for row in rows(tmp_path / name)] == ["p"]
+
+
+def test_files_of_a_folder_are_told_apart_by_their_split(tmp_path):
+    for name in ("train_1", "train_2", "valid"):
+        lines(tmp_path / f"{name}.jsonl", {"prompt": name})
+
+    def read(split):
+        return [row.text("prompt") for row in rows(tmp_path, split)]
+
+    assert read("train") == ["train_1", "train_2"] and read("validation") == ["valid"]
+    assert read(None) == ["train_1", "train_2", "valid"] and has_splits(tmp_path)
+    with pytest.raises(FileNotFoundError, match="has files of other splits and none of test: add one"):
+        read("test")
+
+
+def test_a_folder_without_splits_is_read_whole(tmp_path):
+    lines(tmp_path / "posts.jsonl", {"prompt": "p"})
+    assert len([*rows(tmp_path, "train")]) == len([*rows(tmp_path, "test")]) == 1 and not has_splits(tmp_path)
 
 
 def test_a_missing_file_is_not_looked_for_on_the_hub(tmp_path):

@@ -16,10 +16,10 @@ JUDGE = "language model"
 """Whose labels these are: no person's."""
 
 
-def read(source: str | Path) -> list[Judgement]:
+def read(source: str | Path, split: str | None = None) -> list[Judgement]:
     """The rows that were judged; left is the model's. Raises ValueError with the line for what cannot be."""
     found = []
-    for n, row in enumerate(rows(source)):
+    for n, row in enumerate(rows(source, split)):
         if said := row.maybe("preferred"):
             if said not in PREFERENCES:
                 raise row.error(f"preferred is {said!r}: it must be one of {', '.join(PREFERENCES)}")

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,6 +13,12 @@ from typing import Any
 from prefrl.files import Unreadable, reading
 
 SUFFIXES = (".jsonl", ".json", ".csv")
+SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+"""What files call the hub's splits."""
+ENCODING = "utf-8-sig"
+"""UTF-8, with the mark that spreadsheets put before it or without."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""What JSON can hold, and no tokenizer reads."""
 CONVERTED = "refs/convert/parquet"
 """Where the hub keeps plain files of data sets that are made by a script, which nobody runs any more."""
 
@@ -35,7 +42,10 @@ class Row:
 
     def text(self, *path: str) -> str:
         """A text that must be there."""
-        return str(self._as(str, "a text", path))
+        found = str(self._as(str, "a text", path))
+        if not found.isascii() and SURROGATE.search(found):
+            raise self.error(f"{'.'.join(path)} is no text: half a pair of surrogates is in it")
+        return found
 
     def maybe(self, *path: str) -> str:
         """A text, empty where there is none."""
@@ -57,8 +67,8 @@ class Row:
         if self.find(*path) is None:
             return None
         found: float = self._as((int, float), "a number", path)
-        if isinstance(found, bool) or found != found or abs(found) == float("inf"):
-            raise self.error(f"{'.'.join(path)} is {found}: give a finite number")
+        if isinstance(found, bool) or not abs(found) <= sys.float_info.max:
+            raise self.error(f"{'.'.join(path)} is {found!r:.40}: give a finite number")
         return float(found)
 
     def error(self, words: object) -> ValueError:
@@ -76,8 +86,8 @@ class Row:
 def rows(source: str | Path, split: str | None = None, config: str | None = None) -> Iterator[Row]:
     """Of a file (JSON, a row per line or a list of them, or CSV), all such files of a folder, or a data set of the hub.
 
-    In a folder, the files with `split` in their names are taken, where there are any. Raises ValueError for what
-    cannot be read, with its line.
+    In a folder whose files are named after splits, those of `split` are taken. Raises ValueError for what cannot be
+    read, with its line.
     """
     path = Path(source)
     if path.is_dir():
@@ -91,11 +101,26 @@ def rows(source: str | Path, split: str | None = None, config: str | None = None
         yield from _of_hub(str(source), split, config)
 
 
+def has_splits(source: str | Path) -> bool:
+    """Whether the files of a folder are named after splits; what is not here is the hub's, which has them."""
+    path = Path(source)
+    names = {name for names in SPLITS.values() for name in names}
+    return not path.exists() or (path.is_dir() and any(names & _words(file) for file in _files(path, None)))
+
+
 def _files(folder: Path, split: str | None) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     if not found:
         raise FileNotFoundError(f"{folder} has no files that end in {', '.join(SUFFIXES)}")
-    return [path for path in found if split in re.split(r"[\W_]+", path.stem)] or found
+    if split is None or not has_splits(folder):
+        return found
+    if chosen := [path for path in found if _words(path) & {split, *SPLITS.get(split, ())}]:
+        return chosen
+    raise FileNotFoundError(f"{folder} has files of other splits and none of {split}: add one with {split} in its name")
+
+
+def _words(path: Path) -> set[str]:
+    return {*re.split(r"[\W_]+", path.stem)}
 
 
 def _of_file(path: Path) -> Iterator[Row]:
@@ -103,7 +128,7 @@ def _of_file(path: Path) -> Iterator[Row]:
         yield from _of_csv(path)
     elif _first_sign(path) == "[":
         with reading(path):
-            many = json.loads(path.read_text(encoding="utf-8"))
+            many = json.loads(path.read_text(encoding=ENCODING))
         for n, values in enumerate(many, 1):
             yield _row(values, f"{path}, row {n}")
     else:
@@ -111,7 +136,7 @@ def _of_file(path: Path) -> Iterator[Row]:
 
 
 def _of_lines(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding=ENCODING) as file:
         try:
             for n, line in enumerate(file, 1):
                 where = f"{path}, line {n}"
@@ -129,7 +154,7 @@ def _json(line: str, where: str) -> Any:
 
 
 def _of_csv(path: Path) -> Iterator[Row]:
-    with reading(path), path.open(encoding="utf-8", newline="") as file:
+    with reading(path), path.open(encoding=ENCODING, newline="") as file:
         table = csv.DictReader(file)
         begins = table.reader.line_num + 1
         found = []
@@ -161,5 +186,5 @@ def _row(values: Any, where: str) -> Row:
 
 
 def _first_sign(path: Path) -> str:
-    with reading(path), path.open(encoding="utf-8") as file:
+    with reading(path), path.open(encoding=ENCODING) as file:
         return next((line.strip()[0] for line in file if line.strip()), "")

@@ -6,21 +6,18 @@ from prefrl.text.data.rows import rows
 from prefrl.text.samples import Example, Prompt
 
 HUB = "allenai/scitldr"
-LOCAL = {"validation": "dev"}
-"""How files call a split that the hub calls otherwise."""
 
 
-def read(source: str | Path = HUB, split: str = "train") -> list[Example]:
+def read(source: str | Path = HUB, split: str | None = "train") -> list[Example]:
     """Abstracts with their summaries; never with the title, which often is one.
 
     Raises ValueError with the line for rows with missing fields.
     """
-    named = LOCAL.get(split, split) if Path(source).exists() else split
     return [
         Example(
             Prompt(" ".join(each.strip() for each in row.texts("source")), tail="\n\nTL;DR:"),
             tuple(each.strip() for each in row.texts("target")),
             row.text("paper_id"),
         )
-        for row in rows(source, named, "Abstract")
+        for row in rows(source, split, "Abstract")
     ]

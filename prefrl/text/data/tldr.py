@@ -32,17 +32,17 @@ def parsed(query: str) -> Prompt:
     return prompt(*found.groups()) if found else Prompt(query)
 
 
-def read(source: str | Path = COMPARISONS, split: str = "train") -> list[Judgement]:
-    """The comparisons of a split; of local files, of all rows that name no other split.
+def read(source: str | Path = COMPARISONS, split: str | None = "train") -> list[Judgement]:
+    """The comparisons of a split; of local files, all rows that name no other split, or all of them if it is None.
 
     Those about news articles too, whose rows have an `article` in place of a post. Raises ValueError with the line for
     rows with missing fields.
     """
     found = rows(source, split, "comparisons")
-    return [_judgement(row) for row in found if not row.maybe("split") or _of(split, row.maybe("split"))]
+    return [_judgement(row) for row in found if split is None or _of(split, row.maybe("split"))]
 
 
-def posts(source: str | Path, split: str = "train") -> list[Example]:
+def posts(source: str | Path, split: str | None = "train") -> list[Example]:
     """Posts with their authors' summaries: rows of id, subreddit, title, post and summary."""
     return [
         Example(
@@ -62,14 +62,10 @@ def of_length(
 ) -> tuple[list[Example], int]:
     """Examples whose references all have so many tokens, with their leading space, and how many had not."""
     examples = list(examples)
-    kept = [
-        example
-        for example in examples
-        if all(
-            shortest <= len(tokenizer.encode(" " + text.strip(), add_special_tokens=False)) <= longest
-            for text in example.references
-        )
-    ]
+    texts = [text for example in examples for text in example.references]
+    encoded = tokenizer([f" {text.strip()}" for text in texts], add_special_tokens=False)["input_ids"] if texts else []
+    fits = {text for text, ids in zip(texts, encoded, strict=True) if shortest <= len(ids) <= longest}
+    kept = [example for example in examples if fits.issuperset(example.references)]
     return kept, len(examples) - len(kept)
 
 
@@ -132,5 +128,5 @@ def _prompt(row: Row) -> Prompt:
 
 
 def _of(split: str, named: str) -> bool:
-    """`valid1` and `valid2` are the hub's `validation`."""
-    return named == split or (split == "validation" and named.startswith("valid"))
+    """`valid1` and `valid2` are the hub's `validation`; a row may name none."""
+    return named in ("", split) or (split == "validation" and named.startswith("valid"))
