@@ -14,6 +14,7 @@ from prefrl.flags import add_settings, config, positive
 from prefrl.names import resolve, unknown
 from prefrl.runs import RunConfig, RunFolder, free_folder
 from prefrl.summarize.commands import add_summarize
+from prefrl.transfer import add_transfer
 
 if TYPE_CHECKING:
     from prefrl.reproduce.engine import Engine
@@ -132,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_summarize(command)
 
-    _add_exchange(command)
+    add_transfer(command)
 
     made = command("check-env", _check_env, "Say what an environment lacks for learning from preferences.")
     made.add_argument("env", metavar="ID", help="Gymnasium id, module:Id-v0, or module:factory")
@@ -140,18 +141,6 @@ def parser() -> argparse.ArgumentParser:
 
     command("doctor", _doctor, "Say what is installed, and what is missing.")
     return top
-
-
-def _add_exchange(command: Callable[..., argparse.ArgumentParser]) -> None:
-    made = command("export", _export, "Write a run's labels for other programs.")
-    made.add_argument("run_folder", metavar="RUN", type=Path)
-    made.add_argument("file", metavar="FILE", type=Path)
-    made.add_argument("--format", default="jsonl", help="jsonl, parquet, imitation, b-pref")
-
-    made = command("import", _import, "Read labels that `prefrl export` wrote into a run.")
-    made.add_argument("run_folder", metavar="RUN", type=Path)
-    made.add_argument("file", metavar="FILE", type=Path)
-    made.add_argument("--format", default="jsonl", help="jsonl, parquet, imitation, b-pref")
 
 
 def _add_page(command: argparse.ArgumentParser) -> None:
@@ -355,21 +344,6 @@ def _tune(given: argparse.Namespace) -> None:
         print(tune(base, given.search, out, engine, given.trials, given.seeds, jobs, to_stderr))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on") from None
-
-
-def _export(given: argparse.Namespace) -> None:
-    from prefrl.exchange import export
-
-    with RunFolder.open(given.run_folder).open_store() as store:
-        print(f"{given.file}: {export(store, given.file, given.format)}")
-
-
-def _import(given: argparse.Namespace) -> None:
-    from prefrl.exchange import load
-
-    folder = RunFolder.open(given.run_folder)
-    with folder.locked(), folder.open_store() as store:
-        print(f"{given.file}: {load(store, given.file, given.format)}")
 
 
 def _check_env(given: argparse.Namespace) -> int:

@@ -10,6 +10,8 @@ from prefrl.summarize.presets import PRESETS
 from prefrl.summarize.settings import DIRECT, STAGES, Settings
 
 ALL, LIKERT = "run", "likert"
+TEXTS = ("texts", "trl", "tldr")
+"""Formats of `prefrl export` and `prefrl import` that hold words in place of tokens."""
 WORDS = (
     f"{', '.join(STAGES)}; {ALL}: all of them; {', '.join(DIRECT)}: a policy straight from the answers; "
     f"{LIKERT}: what people say on the sheet that evaluate hands out"

@@ -106,7 +106,8 @@ def judge_of(
     right = Preferring(
         parts.quality(settings), by_prompt(of.known, tokenizer, settings.prompt_length), seed=settings.seed
     )
-    return right.erring(pairs, settings.wrong) if pairs and settings.wrong else right
+    known = [pair for pair in pairs if pair[0] in right.examples]  # others were imported with their answers
+    return right.erring(known, settings.wrong) if known and settings.wrong else right
 
 
 def knows_quality(settings: Settings) -> bool:

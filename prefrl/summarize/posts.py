@@ -8,7 +8,7 @@ from zlib import crc32
 from prefrl.names import unknown
 from prefrl.summarize import grammar
 from prefrl.summarize.settings import Settings
-from prefrl.text.data import Judgement, jsonl, scitldr, tldr, trl
+from prefrl.text.data import FORMATS, Judgement, jsonl, scitldr, tldr
 from prefrl.text.data import judged as verdicts
 from prefrl.text.data.rows import SPLITS, has_splits
 from prefrl.text.samples import Example
@@ -115,9 +115,7 @@ SOURCES: Mapping[str, Callable[[str, str | None], list[Example]]] = {
     "jsonl": jsonl.read,
 }
 JUDGED: Mapping[str, Callable[[str, str | None], list[Judgement]]] = {
-    "tldr": tldr.read,
-    "jsonl": jsonl.read_judged,
-    "trl": trl.read,
+    **{name: format.read for name, format in FORMATS.items()},
     "verdicts": verdicts.read,
 }
 HUBS = {"scitldr": scitldr.HUB}

@@ -39,7 +39,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "together": 4,
         "fit": "k_wise(first_passes=2, batch=8, lr=0.0005)",
         "episodes": 3_200,
-        "hyper": {"learning_rate": 2e-4, "n_epochs": 2},
+        "hyper": {"learning_rate": 3e-4, "n_epochs": 2},
         "judged": 618,
     },
     # The same with some thirty million parameters, on a GPU.

@@ -47,7 +47,7 @@ class Settings:
     oracle: str = of("compare", "rouge", "who answers: rouge(copying=0.5), human, judge:MODEL, or module:name")
     wrong: float = of("compare", 0.25, "share of answers that rouge gives against what it thinks, as people would")
     comparisons_from: str | None = of(
-        "compare", None, "a published file of answers instead: tldr:FILE, or trl, jsonl, verdicts"
+        "compare", None, "a published file of answers instead: tldr:FILE, or trl, texts, verdicts"
     )
     members: int = of("reward", 3, "models in the reward ensemble")
     fit: str = of("reward", "texts", "how rewards are fitted: texts(passes=2), k_wise, texts(loss=margin(1.0))")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from prefrl.store import Store
@@ -15,7 +16,7 @@ from prefrl.text.compare import between
 from prefrl.text.data import Judgement, jsonl, judged, judgements, out, put, scitldr, scored, tldr, trl
 from prefrl.text.data.rows import CONVERTED, has_splits, rows
 from prefrl.text.samples import Prompt
-from prefrl.types import Label, Query
+from prefrl.types import Label, Query, Segment
 from tests import tiny_text
 
 SHARED = Path("../shared/data")
@@ -379,6 +380,16 @@ def test_segments_without_words_are_read_by_their_tokenizer(store):
     assert found.left == tiny_text.written(2).texts(tiny_text.tokenizer())[0]
 
 
+def test_segments_of_no_text_are_refused(store, tmp_path):
+    obs, acts = np.zeros((2, 3, 2), np.float32), np.zeros((3, 1), np.float32)
+    left, right = store.record([Segment(obs[0], acts), Segment(obs[1] + 1, acts, media="a.webm")])
+    [query] = store.ask([Query(left.id, right.id)])
+    store.answer([Label(query.id, 1.0, "me")])
+    with pytest.raises(ValueError, match="has no texts: give the comparisons of a summariser"):
+        out(store, tmp_path / "a.jsonl", "trl", tiny_text.tokenizer())
+    assert not (tmp_path / "a.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     "spoiled", [Judgement(Prompt(" "), "a", "b", 1.0), replace(SAID[0], prompt=Prompt("b", "h" * 400))]
 )
@@ -400,7 +411,7 @@ def test_an_existing_file_is_left_and_an_unknown_format_refused(store, tmp_path)
     (tmp_path / "a").write_text("precious")
     with pytest.raises(FileExistsError, match="choose another name"):
         out(store, tmp_path / "a")
-    with pytest.raises(ValueError, match="choose one of jsonl, trl, tldr"):
+    with pytest.raises(ValueError, match="choose one of texts, trl, tldr"):
         out(store, tmp_path / "b", "csv")
     assert (tmp_path / "a").read_text() == "precious" and not (tmp_path / "b").exists()
 

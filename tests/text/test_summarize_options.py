@@ -71,7 +71,7 @@ def test_answers_come_from_a_published_file(unasked, tmp_path):
         for mu in (1, 0.5, None, 0)
     ]
     (tmp_path / "said.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    folder = unasked(comparisons_from=f"jsonl:{tmp_path / 'said.jsonl'}")
+    folder = unasked(comparisons_from=f"texts:{tmp_path / 'said.jsonl'}")
     found = run(folder, ["compare", "reward"])
     assert found["compare"].items() >= {"data/judgements": 4, "data/ties": 1, "data/skipped": 1}.items()
     assert found["reward"]["labels/learned"] == 3

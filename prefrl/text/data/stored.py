@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -23,9 +23,20 @@ from prefrl.types import Label, Query, Segment
 AT_ONCE = 1_000
 """Judgements whose segments are in memory together."""
 
-Write = Callable[[Sequence[Judgement], IO[bytes]], Written]
-FORMATS: dict[str, Write] = {"jsonl": jsonl.write, "trl": trl.write, "tldr": tldr.write}
-"""What `out` writes."""
+
+class Format(NamedTuple):
+    """How judgements are read, of a split or of all, and written."""
+
+    read: Callable[[str | Path, str | None], list[Judgement]]
+    write: Callable[[Sequence[Judgement], IO[bytes]], Written]
+
+
+FORMATS: dict[str, Format] = {
+    "texts": Format(jsonl.read_judged, jsonl.write),
+    "trl": Format(trl.read, trl.write),
+    "tldr": Format(tldr.read, tldr.write),
+}
+"""What `out` writes, and what `prefrl import` reads."""
 
 
 def put(
@@ -120,6 +131,8 @@ def judgements(store: Store, tokenizer: PreTrainedTokenizerBase | None = None) -
 def _told(
     store: Store, name: str | None, segment: Segment | None, tokenizer: PreTrainedTokenizerBase | None
 ) -> dict[str, Any]:
+    if (name is not None and not name.endswith(TEXT)) or (segment is not None and segment.obs.ndim > 1):
+        raise ValueError(f"{store.folder} has no texts: give the comparisons of a summariser")
     if name is not None:
         with reading(path := store.folder / FOLDER / name):
             found = read_json(path)
@@ -147,7 +160,7 @@ def _judgement(label: Label, query: Query, left: dict[str, Any], right: dict[str
     )
 
 
-def out(store: Store, path: Path, format: str = "jsonl", tokenizer: PreTrainedTokenizerBase | None = None) -> Written:
+def out(store: Store, path: Path, format: str = "texts", tokenizer: PreTrainedTokenizerBase | None = None) -> Written:
     """Writes what labellers said to a new file, and counts what the format cannot hold."""
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
@@ -155,6 +168,6 @@ def out(store: Store, path: Path, format: str = "jsonl", tokenizer: PreTrainedTo
         raise FileExistsError(f"{path} exists: choose another name, or move it away")
     found, superseded = judgements(store, tokenizer)
     with whole(path) as file:
-        written = FORMATS[format](found, file)
+        written = FORMATS[format].write(found, file)
     gone = {"labels that no longer count": superseded, "queries without labels": store.counts().unanswered}
     return written._replace(left_out={what: count for what, count in {**gone, **written.left_out}.items() if count})

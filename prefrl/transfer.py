@@ -1,0 +1,54 @@
+"""`prefrl export` and `prefrl import`: a run's labels in files of other programs, and back."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from prefrl.runs import RunFolder
+from prefrl.summarize.commands import TEXTS
+
+
+def add_transfer(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """`command`: makes a parser from a name, what it runs, and a sentence about it."""
+    for name, run, about in (
+        ("export", _export, "Write a run's labels for other programs."),
+        ("import", _import, "Read labels, such as `prefrl export` wrote, into a run."),
+    ):
+        made = command(name, run, about)
+        made.add_argument("run_folder", metavar="RUN", type=Path)
+        made.add_argument("file", metavar="FILE", type=Path)
+        formats = f"jsonl, parquet, imitation, b-pref; of summaries also {', '.join(TEXTS)}"
+        made.add_argument("--format", default="jsonl", help=f"{formats} (default: jsonl)")
+
+
+def _export(given: argparse.Namespace) -> None:
+    if _holds_texts(given.format):
+        from prefrl.summarize import exchange as texts
+
+        print(f"{given.file}: {texts.export(given.run_folder, given.file, given.format)}")
+        return
+    from prefrl.exchange import export
+
+    with RunFolder.open(given.run_folder).open_store() as store:
+        print(f"{given.file}: {export(store, given.file, given.format)}")
+
+
+def _import(given: argparse.Namespace) -> None:
+    if _holds_texts(given.format):
+        from prefrl.summarize import exchange as texts
+
+        print(f"{given.file}: {texts.load(given.run_folder, given.file, given.format)}")
+        return
+    from prefrl.exchange import load
+
+    folder = RunFolder.open(given.run_folder)
+    with folder.locked(), folder.open_store() as store:
+        print(f"{given.file}: {load(store, given.file, given.format)}")
+
+
+def _holds_texts(format: str) -> bool:
+    from prefrl.exchange import FORMATS
+
+    if format not in (*FORMATS, *TEXTS):
+        raise ValueError(f"unknown format {format!r}: choose one of {', '.join((*FORMATS, *TEXTS))}")
+    return format in TEXTS
