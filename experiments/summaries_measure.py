@@ -43,7 +43,7 @@ class Bench:
     examples: Sequence[Example]
     """All of the held-out split: greedy summaries of them are compared."""
     drawn: Sequence[Example]
-    """Those of which summaries are drawn at temperature 1, to measure KL, reward and quality."""
+    """Those of which summaries are drawn, to measure KL, reward and quality."""
 
     @classmethod
     def of(cls, base: SummaryFolder, prompts: int) -> Self:
@@ -54,17 +54,23 @@ class Bench:
         reward = RewardModel.load(base.model("reward"), str(sft.device))
         return cls(settings, tokenizer, sft, reward, parts.quality(settings), test[: settings.judged], test[:prompts])
 
+    @property
+    def temperature(self) -> float:
+        """At which policies are trained, and summaries drawn to measure them: KL is of these distributions."""
+        return float(self.settings.hyper.get("temperature", 1.0))
+
     def greedy(self, model: LanguageModel) -> list[str]:
         """The likeliest summaries of all held-out posts."""
         lengths = self.settings.prompt_length, self.settings.response_length
         return Policy(model, self.tokenizer, *lengths, temperature=0)(self.examples, 0)
 
     def point(self, model: LanguageModel) -> dict[str, float]:
-        """Of summaries drawn at temperature 1: KL in nats per summary, what members say, quality, length, copying."""
+        """Of summaries drawn as in training: KL in nats per summary, what members say, quality, length, copying."""
         with torch.no_grad():
             samples = self._samples(model, self.drawn)
             batches = [samples[i : i + AT_ONCE].to(model.device) for i in range(0, len(samples), AT_ONCE)]
-            away = [per_sequence(log_probs(model, s), log_probs(self.sft, s), s.mask) for s in batches]
+            warm = self.temperature
+            away = [per_sequence(log_probs(model, s, warm), log_probs(self.sft, s, warm), s.mask) for s in batches]
         scores = self.reward.scores(samples)
         said = samples.texts(self.tokenizer)
         pairs = list(zip(self.drawn, said, strict=True))
@@ -101,12 +107,13 @@ class Bench:
         return found
 
     def _samples(self, model: LanguageModel, examples: Sequence[Example]) -> Samples:
-        """Drawn at temperature 1, the same whenever they are drawn."""
+        """Drawn as in training, the same whenever they are drawn."""
         generator = torch.Generator(model.device).manual_seed(self.settings.seed)
         longest, drawn = self.settings.response_length, []
         ids, _ = encode_prompts(self.tokenizer, [e.prompt for e in examples], self.settings.prompt_length)
         for rows in ids.split(AT_ONCE):
-            drawn.append(generate(model, self.tokenizer, rows.to(model.device), longest, generator=generator).to("cpu"))
+            some = rows.to(model.device)
+            drawn.append(generate(model, self.tokenizer, some, longest, self.temperature, generator).to("cpu"))
         return cat(drawn)
 
 

@@ -54,7 +54,7 @@ def write(folder: Path, out: Path, records: Sequence[Record], headline: str) -> 
 
 
 CURVES = """Thin lines are seeds, thick ones their mean over points of equal training. The distance is the square root
-of KL(policy, SFT) in nats per summary, estimated on summaries drawn at temperature 1 of held-out posts, as reward (the
+of KL(policy, SFT) in nats per summary, estimated on summaries of held-out posts drawn as in training, as reward (the
 mean of the ensemble, whatever the policy was paid) and oracle are; best-of-n's is analytic, log n - (n - 1) / n."""
 
 
@@ -150,9 +150,9 @@ def _policies(
     head += ["Wins over people", "Words", "Copied"]
     return (
         markdown(head, rows)
-        + "\n\nKL, reward and oracle's quality at temperature 1, the rest of greedy summaries. Wins with 95 % intervals"
-        " of a bootstrap over posts, ties as one half. Copied: the share of words in the longest run that stands in "
-        "the abstract. `ppo-BETA-SCORE`: what was paid is the ensemble's mean or its least member."
+        + "\n\nKL, reward and oracle's quality at training's temperature, the rest of greedy summaries. Wins with 95 % "
+        "intervals of a bootstrap over posts, ties as one half. Copied: the share of words in the longest run that "
+        "stands in the abstract. `ppo-BETA-SCORE`: what was paid is the ensemble's mean or its least member."
     )
 
 

@@ -46,7 +46,7 @@ class Edition:
     snapshots: int = 5
     """Policies on the way of a run that are measured: points of its curve."""
     prompts: int = 200
-    """Held-out posts that KL, reward and quality are measured on, at temperature 1."""
+    """Held-out posts that KL, reward and quality are measured on, drawn at the temperature of training."""
     pairs: int = 1_000
     """Held-out pairs that say how often the reward model is right."""
     best_of: tuple[int, int] = (100, 64)
