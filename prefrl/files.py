@@ -70,13 +70,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         draft.mkdir()
         yield draft
+        for made in (draft, *draft.rglob("*")):
+            sync(made)
         if path.exists():
             path.rename(old)
         draft.rename(path)
         sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)  # not before: whatever stops the new one leaves it
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

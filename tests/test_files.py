@@ -1,9 +1,12 @@
-"""Files that people are shown."""
+"""Files that people are shown, and folders that are whole."""
 
 import json
 from hashlib import sha256
+from pathlib import Path
 
-from prefrl.files import CLIP, TEXT, keep, keep_all, text
+import pytest
+
+from prefrl.files import CLIP, TEXT, keep, keep_all, text, whole_folder
 
 
 def test_a_file_is_named_by_what_it_holds_and_written_once(tmp_path):
@@ -29,3 +32,40 @@ def test_text_is_kept_as_json_whatever_it_holds():
         "prompt": "Say \x00 and \ud800",
         "text": '</script>"\n',
     }
+
+
+def fill(path, words):
+    with whole_folder(path) as draft:
+        (draft / "inner").mkdir()
+        (draft / "inner" / "a").write_text(words)
+
+
+def test_a_folder_is_there_when_all_of_it_is(tmp_path):
+    fill(tmp_path / "made", "old")
+    fill(tmp_path / "made", "new")
+    assert (tmp_path / "made" / "inner" / "a").read_text() == "new"
+    assert [*tmp_path.iterdir()] == [tmp_path / "made"]
+
+
+def test_a_folder_that_cannot_be_filled_leaves_the_older_one(tmp_path):
+    fill(tmp_path / "made", "old")
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "made") as draft:
+        (draft / "a").write_text(str(1 / 0))
+    assert (tmp_path / "made" / "inner" / "a").read_text() == "old"
+    assert [*tmp_path.iterdir()] == [tmp_path / "made"]
+
+
+def test_an_interruption_between_the_older_folder_and_the_new_one_loses_neither(tmp_path, monkeypatch):
+    fill(tmp_path / "made", "old")
+    rename, calls = Path.rename, []
+
+    def interrupted(path, target):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "made", "new")
+    assert [path.read_text() for path in tmp_path.rglob("a")] == ["old"]
