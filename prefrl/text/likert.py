@@ -29,7 +29,7 @@ class Rating:
     """What somebody thought of one continuation."""
 
     example: str
-    """Id of the example, or its place where it had none."""
+    """Id of the example; or its place, where not each has an id of its own."""
     policy: str
     scores: Mapping[str, int]
     """Axis -> from 1, worst, to 7."""
@@ -38,18 +38,14 @@ class Rating:
 def write_sheet(path: Path, examples: Sequence[Example], texts: Mapping[str, Sequence[str]], seed: int = 0) -> Path:
     """A CSV file for one person: what each policy said of each example, shuffled, without names, four empty columns.
 
-    Who said what is in a file beside it, which is given back and not to be shown. Files that exist are left alone.
+    Who said what is in a file beside it, which is given back and not to be shown. A sheet that exists is left alone.
     """
     for policy, said in texts.items():
         if len(said) != len(examples):
             raise ValueError(f"{policy!r} has {len(said)} texts of {len(examples)} examples: give each one")
-    key = path.with_suffix(".key.json")
-    for taken in (path, key):
-        if taken.exists():
-            raise FileExistsError(f"{taken} exists, and people may have filled it in: choose another name")
-    names = [example.id or str(place) for place, example in enumerate(examples)]
-    if len({*names}) < len(names):
-        raise ValueError("two examples have the same id: give each one of its own, or none")
+    names = [example.id for example in examples]
+    if "" in names or len({*names}) < len(names):
+        names = [str(place) for place in range(len(examples))]
     rows = [(place, policy) for place in range(len(examples)) for policy in texts]
     order = np.random.default_rng(seed).permutation(len(rows)).tolist()
     sheet = io.StringIO(newline="")
@@ -59,6 +55,9 @@ def write_sheet(path: Path, examples: Sequence[Example], texts: Mapping[str, Seq
     for item, (place, policy) in enumerate((rows[i] for i in order), start=1):
         writer.writerow([item, _cell(str(examples[place].prompt)), _cell(texts[policy][place]), *[""] * len(AXES)])
         hidden[str(item)] = {"example": names[place], "policy": policy}
+    key = path.with_suffix(".key.json")
+    if path.exists() or (key.exists() and read_json(key) != hidden):  # a kill may have left the key alone
+        raise FileExistsError(f"{path} or its key exists, and people may have filled it in: choose another name")
     with whole(key) as file:
         file.write(json.dumps(hidden, indent=1).encode())
     with whole(path) as file:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,11 +101,27 @@ def test_cells_that_spreadsheets_would_run_are_only_text(tmp_path):
     assert rows(tmp_path / "sheet.csv")[1][2] == "'=1+1"
 
 
-def test_texts_must_be_as_many_as_examples_and_ids_differ(tmp_path):
+def test_a_sheet_whose_writing_was_cut_off_is_written_by_the_same_call(sheet):
+    before = sheet.read_bytes()
+    sheet.unlink()
+    write_sheet(sheet, EXAMPLES, TEXTS)
+    assert sheet.read_bytes() == before
+    sheet.unlink()
+    with pytest.raises(FileExistsError, match="choose another name"):
+        write_sheet(sheet, EXAMPLES, TEXTS, seed=1)
+    assert not sheet.exists()
+
+
+@pytest.mark.parametrize("ids", [("a", "a"), ("1", ""), ("", "")])
+def test_examples_without_ids_of_their_own_are_told_apart_by_place(ids, tmp_path):
+    examples = [replace(example, id=id) for example, id in zip(EXAMPLES, ids)]
+    key = json.loads(write_sheet(tmp_path / "sheet.csv", examples, {"sft": ["a", "b"]}).read_text())
+    assert sorted(each["example"] for each in key.values()) == ["0", "1"]
+
+
+def test_texts_must_be_as_many_as_examples(tmp_path):
     with pytest.raises(ValueError, match="'sft' has 1 texts of 12 examples"):
         write_sheet(tmp_path / "sheet.csv", EXAMPLES, {"sft": ["a"]})
-    with pytest.raises(ValueError, match="the same id"):
-        write_sheet(tmp_path / "sheet.csv", [EXAMPLES[0]] * 2, {"sft": ["a", "b"]})
     assert not list(tmp_path.iterdir())
 
 
