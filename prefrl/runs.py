@@ -98,19 +98,30 @@ class RunConfig:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "RunConfig":
         """From plain values; an unknown key, or one of the wrong type, raises ValueError in one line."""
-        known = {f.name: f for f in fields(cls)}
-        for name, value in values.items():
-            if name not in known:
-                raise unknown("setting", str(name), known)
-            check_type(name, value, str(known[name].type))
+        check_settings(cls, values)
         if "env" not in values:
             raise ValueError("say which environment to train on: --env prefrl/HalfCheetah-v0")
         return cls(**values)
 
 
-def check_type(name: str, value: Any, expected: str) -> None:
-    """Raises ValueError for a setting whose value is not what its annotation says."""
-    kinds = {"int": int, "float": (int, float), "str": str, "bool": bool, "dict[str, Any]": dict, "None": type(None)}
+def check_settings(of: type, values: Mapping[str, Any]) -> None:
+    """Raises ValueError for a key that the configuration `of` has not, and a value that is not what it says."""
+    known = {f.name: f for f in fields(of)}
+    for name, value in values.items():
+        if name not in known:
+            raise unknown("setting", str(name), known)
+        _check_type(name, value, str(known[name].type))
+
+
+def _check_type(name: str, value: Any, expected: str) -> None:
+    kinds: dict[str, tuple[type, ...]] = {
+        "int": (int,),
+        "float": (int, float),
+        "str": (str,),
+        "bool": (bool,),
+        "dict[str, Any]": (dict,),
+        "None": (type(None),),
+    }
     expected = _annotation(expected)
     right = isinstance(value, tuple(kinds[kind] for kind in expected.split(" | ")))
     if not right or (isinstance(value, bool) and "bool" not in expected):

@@ -86,7 +86,7 @@ def combine(settings: Settings) -> Combine:
     try:
         return Pessimism(float(settings.score))
     except ValueError:
-        raise unknown("score", settings.score, [*COMBINED, "a number"]) from None
+        raise unknown("score", settings.score, [*COMBINED, "a number from 0 on"]) from None
 
 
 def text_reward(settings: Settings) -> TextReward | None:

@@ -1,11 +1,11 @@
 """What decides how a language model learns to summarise: one value, and its presets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from math import inf
 from typing import Any
 
-from prefrl.names import unknown
-from prefrl.runs import check_type, option
+from prefrl.runs import check_settings, option
 
 STAGES = ("sft", "compare", "reward", "ppo", "evaluate")
 """In the order in which each needs what those before it made."""
@@ -73,8 +73,8 @@ class Settings:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("lora", "ptx", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name} must be a number from 0 on, got {getattr(self, name)}")
         if self.together < 2:
             raise ValueError(f"together must be at least 2, got {self.together}: one summary cannot be compared")
         if not 0 <= self.wrong < 0.5:
@@ -90,11 +90,7 @@ class Settings:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Settings":
         """From plain values; an unknown key, or one of the wrong type, raises ValueError in one line."""
-        known = {f.name: f for f in fields(cls)}
-        for name, value in values.items():
-            if name not in known:
-                raise unknown("setting", str(name), known)
-            check_type(name, value, str(known[name].type))
+        check_settings(cls, values)
         return cls(**values)
 
 

@@ -1,6 +1,7 @@
 """The learned reward of text: an ensemble of scores, centred on what people wrote, and paid to a policy."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,10 @@ class Pessimism:
 
     weight: float = 1.0
     """Of the standard deviation over members, which has the unit of the score."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"pessimism's weight must be a number from 0 on, got {self.weight}")
 
     def __call__(self, scores: Array) -> Array:
         combined: Array = scores.mean(0) - self.weight * scores.std(0)

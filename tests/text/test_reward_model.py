@@ -39,6 +39,9 @@ def test_members_are_combined_by_mean_least_or_what_they_agree_on():
     assert least(SCORES).tolist() == [1, 0]
     assert Pessimism(0.5)(SCORES).tolist() == [2 - 0.5 * 1, 2 - 0.5 * 2]
     assert Pessimism(0)(SCORES).tolist() == mean(SCORES).tolist()
+    for weight in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="weight must be a number from 0 on"):
+            Pessimism(weight)
 
 
 def test_scores_are_those_of_the_ensemble_that_the_learner_fits(rewards):
