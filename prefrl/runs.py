@@ -257,13 +257,13 @@ class RunFolder:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, advice: str = "wait until it ends") -> Iterator[None]:
     """One process at a time may work on a folder; the lock goes with the process."""
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"another process is working on {folder}: wait until it ends") from None
+            raise ValueError(f"another process is working on {folder}: {advice}") from None
         yield
 
 

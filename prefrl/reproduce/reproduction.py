@@ -1,6 +1,5 @@
 """From a claim to its page: makes the runs that are missing, and draws what all of them came to."""
 
-import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from prefrl.reproduce.engine import Engine, Outcome, one_line
 from prefrl.reproduce.local import Local
 from prefrl.reproduce.progress import shown
 from prefrl.reproduce.records import Record, read_records, record_of, write_csv, write_records
-from prefrl.runs import RunConfig, RunFolder
+from prefrl.runs import RunConfig, RunFolder, locked
 
 HOME = Path("experiments")
 """Where the paper's claims are, one a file."""
@@ -188,11 +187,7 @@ def reproduce(
 def _locked(runs: Path) -> Iterator[None]:
     """One process at a time works on a claim: another would take its runs for failed, and its records for gone."""
     runs.mkdir(parents=True, exist_ok=True)
-    with (runs / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process makes the runs in {runs}: wait until it ends, or give --runs") from None
+    with locked(runs, "wait until it ends, or give --runs"):
         yield
 
 
