@@ -90,7 +90,7 @@ class Descent:
         total = max(round(self.epochs * -(-work.rows // self.batch)), 1)
         model.eval()  # dropout stays off (detail 8)
         optimizer = self._optimizer(model)
-        state = _State(folder / STATE if folder else None, self._promised(work, seed), model, optimizer)
+        state = _State(folder / STATE if folder else None, self._promised(work, seed, model), model, optimizer)
         losses = state.load()
         batches = islice(_batches(work.rows, self.batch, seed), len(losses), total)
         bar = tqdm(batches, work.name, total, initial=len(losses), disable=None if progress else True)
@@ -115,17 +115,20 @@ class Descent:
         for part in parts:
             part.backward()
             loss += part.item()
-        if not math.isfinite(loss):
-            raise RuntimeError(f"the loss is {loss}: lower lr; the model is that of the update before")
         for group in optimizer.param_groups:
             group["lr"] = rate
         learning = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        torch.nn.utils.clip_grad_norm_(learning, self.max_grad_norm)
+        norm = float(torch.nn.utils.clip_grad_norm_(learning, self.max_grad_norm))
+        if not math.isfinite(loss + norm):
+            raise RuntimeError(
+                f"the loss is {loss}, its gradient's norm {norm}: lower lr; the model is that of the update before"
+            )
         optimizer.step()
         return loss
 
-    def _promised(self, work: Work, seed: int) -> dict[str, Any]:
-        given = asdict(self) | {"name": work.name, "seed": seed, "data": work.data}
+    def _promised(self, work: Work, seed: int, model: nn.Module) -> dict[str, Any]:
+        start = digest(*model.parameters())
+        given = asdict(self) | {"name": work.name, "seed": seed, "data": work.data, "start": start}
         return {name: value for name, value in given.items() if name not in UNPROMISED}
 
 
@@ -173,12 +176,12 @@ class _State:
         return list(tensors["losses"].tolist())
 
     def _check(self, promised: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        other = sorted(name for name in self.promised if promised.get(name) != self.promised[name])
-        if other:
-            raise ValueError(f"{self.path} is of a training with other {', '.join(other)}: give another folder")
         for name, parameter in self._weights().items():
             if name not in tensors or tensors[name].shape != parameter.shape:
                 raise ValueError(f"{self.path} is of another model: give another folder")
+        other = sorted(name for name in self.promised if promised.get(name) != self.promised[name])
+        if other:
+            raise ValueError(f"{self.path} is of a training with other {', '.join(other)}: give another folder")
 
     def _weights(self) -> dict[str, Tensor]:
         return {f"model.{name}": p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -206,5 +209,5 @@ def digest(*tensors: Tensor) -> str:
     held = sha256()
     for tensor in tensors:
         held.update(repr((tuple(tensor.shape), tensor.dtype)).encode())
-        held.update(tensor.cpu().contiguous().numpy().tobytes())
+        held.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())  # NumPy has no bfloat16
     return held.hexdigest()

@@ -37,7 +37,7 @@ class SFT(Descent):
         """Changes the model in place; gives losses in nats per token. `folder`: where to save, and to go on from."""
 
         def parts(rows: Array) -> Iterator[Tensor]:
-            tokens = int(samples.lengths[rows].sum())
+            tokens = int(samples[rows].lengths.sum())
             for some in split(rows, self.chunks):
                 yield _nats(model, samples[some]) / tokens
 

@@ -80,7 +80,7 @@ def test_a_state_of_other_settings_is_refused(tmp_path, changed, said):
     model, work = line()
     FAST.descend(model, work, seed=0, folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match=said):
-        replace(FAST, **changed).descend(model, work, seed=0, folder=tmp_path, progress=False)
+        replace(FAST, **changed).descend(line()[0], work, seed=0, folder=tmp_path, progress=False)
 
 
 def test_a_state_of_other_data_or_another_seed_is_refused(tmp_path):
@@ -89,7 +89,21 @@ def test_a_state_of_other_data_or_another_seed_is_refused(tmp_path):
     with pytest.raises(ValueError, match="other data"):
         FAST.descend(model, replace(work, data="another"), seed=0, folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match="other seed"):
-        FAST.descend(model, work, seed=1, folder=tmp_path, progress=False)
+        FAST.descend(line()[0], work, seed=1, folder=tmp_path, progress=False)
+
+
+def test_a_state_of_another_start_is_refused(tmp_path):
+    """Of two models of one shape, each has a training of its own."""
+    model, work = line()
+    FAST.descend(model, work, seed=0, folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="other start: give another folder"):
+        FAST.descend(line(seed=1)[0], work, seed=0, folder=tmp_path, progress=False)
+
+
+def test_a_digest_tells_tensors_apart_of_any_kind():
+    held = [torch.zeros(2), torch.zeros(2, dtype=torch.bfloat16), torch.zeros(1, 2), torch.ones(2), torch.tensor(0.0)]
+    assert len({digest(each) for each in held}) == 5
+    assert digest(torch.arange(6).view(2, 3).T) == digest(torch.arange(6).view(2, 3).T.contiguous())
 
 
 def test_a_state_of_another_model_is_refused(tmp_path):
@@ -110,8 +124,18 @@ def test_a_loss_that_is_no_number_stops_before_it_spoils_the_model():
     model, work = line()
     before = weights(model)
     broken = replace(work, parts=lambda rows: (part * np.nan for part in work.parts(rows)))
-    with pytest.raises(RuntimeError, match="the loss is nan: lower lr"):
+    with pytest.raises(RuntimeError, match=r"the loss is nan, .*: lower lr"):
         FAST.descend(model, broken, seed=0, folder=None, progress=False)
+    assert torch.equal(weights(model), before)
+
+
+def test_a_gradient_that_is_no_number_does_so_too():
+    """The loss alone may look well: the root of 0 is one."""
+    model, work = line()
+    before = weights(model)
+    steep = replace(work, parts=lambda rows: (part + (0 * part).sqrt() for part in work.parts(rows)))
+    with pytest.raises(RuntimeError, match="its gradient's norm nan: lower lr"):
+        FAST.descend(model, steep, seed=0, folder=None, progress=False)
     assert torch.equal(weights(model), before)
 
 
