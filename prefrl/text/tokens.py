@@ -54,7 +54,8 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]
     """Token ids, left-padded, (B, `longest` or less) int64, and how many prompts had to be cut.
 
     A body is cut at its last line end that lets the prompt fit; where there is none, at the last end of a sentence,
-    then of a word. Head and tail stay whole (the published rule: the post field is cut, never the suffix).
+    then of a word. Head and tail stay whole (the published rule: the post field is cut, never the suffix). Where the
+    tokenizer begins texts with a token of its own, as Llama's does, so do prompts.
 
     Raises ValueError for empty prompts, and for heads and tails that alone are longer than `longest`.
     """
@@ -62,7 +63,7 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]
     if empty is not None:
         raise ValueError(f"prompt {empty} is empty: leave it out")
     rows, cut = [], 0
-    for index, ids in enumerate(_all_ids(tokenizer, [str(prompt) for prompt in prompts])):
+    for index, ids in enumerate(_prompt_ids(tokenizer, [str(prompt) for prompt in prompts])):
         if len(ids) > longest:
             ids, cut = _fitting(tokenizer, prompts[index], longest, index), cut + 1
         rows.append(ids)
@@ -97,15 +98,17 @@ def _all_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[
     return [list(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return _all_ids(tokenizer, [text])[0]
+def _prompt_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    """After the token by which the model knows a beginning, if the tokenizer sets one."""
+    begin = [token for token in tokenizer("a")["input_ids"][:1] if token == tokenizer.bos_token_id]
+    return [begin + ids for ids in _all_ids(tokenizer, texts)]
 
 
 def _fitting(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, longest: int, index: int) -> list[int]:
     """Ids of the prompt with as much of its body as fits, cut at the best kind of place that leaves any of it."""
 
     def cut_at(end: int) -> list[int]:
-        return _ids(tokenizer, prompt.head + prompt.body[:end].rstrip() + prompt.tail)
+        return _prompt_ids(tokenizer, [prompt.head + prompt.body[:end].rstrip() + prompt.tail])[0]
 
     if len(cut_at(0)) > longest:
         raise ValueError(
@@ -121,9 +124,10 @@ def _fitting(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, longest: int, i
 
 def _places(body: str) -> Iterable[list[int]]:
     """Where a body may be cut, by kind, the best kind first; each in order."""
-    yield [i for i, char in enumerate(body) if char == "\n" and body[:i].strip()]
+    first = len(body) - len(body.lstrip())
+    yield [i for i, char in enumerate(body) if char == "\n" and i > first]
     yield [i + 1 for i in range(len(body) - 1) if body[i : i + 2] in SENTENCE_ENDS]
-    yield [i for i, char in enumerate(body) if char.isspace() and body[:i].strip()]
+    yield [i for i, char in enumerate(body) if char.isspace() and i > first]
     yield list(range(1, len(body)))
 
 

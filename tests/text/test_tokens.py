@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from prefrl.text.samples import Prompt
@@ -66,6 +66,15 @@ def test_detail_3_a_reference_starts_with_a_space_and_ends_with_the_end_of_text(
 def test_a_reference_that_is_too_long_does_not_end(tokenizer):
     ids = encode_responses(tokenizer, ["the cat sees a dog in the garden"], 3)
     assert ids.shape == (1, 3) and tokenizer.eos_token_id not in ids and tokenizer.pad_token_id not in ids
+
+
+def test_prompts_begin_as_the_tokenizer_has_texts_begin_and_continuations_do_not():
+    begun = words(bos_token="<unk>", eos_token="<end>", pad_token="a")
+    begun.backend_tokenizer.post_processor = processors.TemplateProcessing("<unk> $A", special_tokens=[("<unk>", 0)])
+    prompts = [Prompt("b"), Prompt("b\n b b b", tail=" b")]
+    ids, cut = encode_prompts(begun, prompts, 3)
+    assert ids.tolist() == [[2, 0, 3], [0, 3, 3]] and cut == 1  # 2 is padding, which counts as any other
+    assert encode_responses(begun, ["b"], 2).tolist() == [[3, 1]]
 
 
 LONG = Prompt("one cat sits\ntwo dogs run far away. three birds sing\nfour men paint", "POST: ", "\nTL;DR:")
