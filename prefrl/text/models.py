@@ -122,11 +122,11 @@ Reference = Callable[[], AbstractContextManager[LanguageModel]]
 
 
 def reference_of(model: LanguageModel) -> Reference:
-    """What the model is now, and stays: a frozen copy, or the model with its adapters off.
+    """What the model is now, and stays: a frozen copy, or itself without adapters, where these have learned nothing.
 
     Use it as in `with reference() as frozen: ...`.
     """
-    if isinstance(model, PeftModel):
+    if isinstance(model, PeftModel) and _untrained(model):
 
         @contextmanager
         def adapters_off() -> Iterator[LanguageModel]:
@@ -136,6 +136,12 @@ def reference_of(model: LanguageModel) -> Reference:
         return adapters_off
     frozen = deepcopy(model).eval().requires_grad_(False)
     return lambda: nullcontext(frozen)
+
+
+def _untrained(model: PeftModel) -> bool:
+    """Whether all adapters are low-rank ones that change nothing yet."""
+    outer = [each for name, each in model.named_parameters() if "lora_B" in name or "lora_embedding_B" in name]
+    return bool(outer) and not any(bool(each.any()) for each in outer)
 
 
 def without_dropout(model: M) -> M:

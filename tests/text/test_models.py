@@ -122,6 +122,22 @@ def test_the_reference_of_adapters_is_the_model_with_them_off(tokenizer, family)
     assert not torch.allclose(log_probs(adapted, samples), before)
 
 
+def test_the_reference_of_adapters_that_have_learned_is_the_model_with_them(model):
+    adapted, samples = with_lora(model, rank=4), tiny_text.ragged([3, 2])
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.1)
+    before, reference = log_probs(adapted, samples), reference_of(adapted)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.1)
+    assert not torch.allclose(log_probs(adapted, samples), before)
+    with reference() as frozen:
+        assert torch.equal(log_probs(frozen, samples), before)
+
+
 def test_adapters_are_all_that_learns(model):
     whole = count_parameters(model)
     adapted = with_lora(model, rank=4)
