@@ -24,6 +24,9 @@ class Ptx:
     def __post_init__(self) -> None:
         if self.blocks.ndim != 2 or not len(self.blocks) or self.blocks.shape[1] < 2:
             raise ValueError(f"blocks must be (N, T) token ids with T of 2 or more, not {tuple(self.blocks.shape)}")
+        for name in ("coefficient", "batch"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"ptx's {name} must be positive, got {getattr(self, name)}")
 
     def backward(self, model: LanguageModel, pad: int) -> None:
         """Adds the gradient of a batch of blocks, drawn by torch's generator, to the model's."""

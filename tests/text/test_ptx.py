@@ -53,3 +53,9 @@ def test_the_mixed_gradient_is_that_of_the_summed_loss(model):
 def test_blocks_that_hold_nothing_to_learn_are_refused(shape):
     with pytest.raises(ValueError, match="blocks must be"):
         Ptx(torch.zeros(shape, dtype=torch.int64), 1.0)
+
+
+@pytest.mark.parametrize("bad", [{"coefficient": 0.0}, {"coefficient": 1.0, "batch": 0}])
+def test_what_would_mix_nothing_in_is_refused(bad):
+    with pytest.raises(ValueError, match=r"ptx's \w+ must be positive"):
+        Ptx(blocks(), **bad)
