@@ -64,8 +64,10 @@ class SequenceRollouts(OnPolicyAlgorithm):
         policy's own, if not given. `missing_eos`: the most that counts as score of what did not end (None: its own).
         `chunks`: see `SequencePolicy`. `settings`: the algorithm's own.
         """
-        given = {name: value for name, value in locals().items() if name not in _NOT_SETTINGS} | settings
+        given = {name: value for name, value in (locals() | settings).items() if name not in _NOT_SETTINGS}
         settings = {**self.usual, **settings}
+        if "batch_size" in settings:  # SB3 warns of a larger one, as it counts steps
+            settings["batch_size"] = min(settings["batch_size"], n_sequences)
         if isinstance(value_from, str | Path):
             value_from = load_model(value_from, tokenizer)
         _check(temperature, n_sequences, settings.get("batch_size", n_sequences))
@@ -103,9 +105,12 @@ class SequenceRollouts(OnPolicyAlgorithm):
         return self.env.cut
 
     def learn_episodes(self, episodes: int, callback: MaybeCallback = None, log_interval: int = 1) -> Self:
-        """As `learn`, until so many more sequences were learned from, in whole rollouts."""
+        """As `learn`, until so many more sequences were learned from, in whole rollouts.
+
+        Schedules run over all sequences there will have been by then, as in SB3's `learn` without a reset.
+        """
         assert self.env is not None
-        self._goal, self._goal_from = self.episodes + episodes, self.episodes
+        self._goal = self.episodes + episodes
         try:
             rollouts = -(-episodes // self.env.num_envs)
             self.learn(rollouts * self.env.num_envs * self.n_steps, callback, log_interval, reset_num_timesteps=False)
@@ -135,7 +140,7 @@ class SequenceRollouts(OnPolicyAlgorithm):
         values, own, reference = self._evaluated(samples)
         kl = float(per_sequence(own, reference, samples.mask).mean())
         self._stop_or_remember(kl)
-        _, scores, _, infos = env.step(samples.responses.cpu().numpy())
+        _, scores, dones, infos = env.step(samples.responses.cpu().numpy())
         counted = without_end(torch.from_numpy(scores).to(self.device), samples.ended, self.missing_eos)
         rewards = token_rewards(counted, own, reference, samples.mask, self.beta)
         rollout_buffer.fill(samples, rewards, values, own)
@@ -209,8 +214,7 @@ class SequenceRollouts(OnPolicyAlgorithm):
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
         super()._update_current_progress_remaining(num_timesteps, total_timesteps)
         if self._goal is not None:
-            done = (self.episodes - self._goal_from) / (self._goal - self._goal_from)
-            self._current_progress_remaining = max(1 - done, 0.0)
+            self._current_progress_remaining = max(1 - self.episodes / self._goal, 0.0)
 
     def save(self, path: saving.Target, exclude: object = None, include: object = None) -> None:
         """Networks, optimizer, plain settings and counters; not the reference, reward, prompts and tokenizer."""
@@ -233,7 +237,7 @@ class SequenceRollouts(OnPolicyAlgorithm):
         return algorithm
 
 
-_NOT_SETTINGS = ("self", "model", "tokenizer", "prompts", "reward", "settings", "__class__")
+_NOT_SETTINGS = ("self", "model", "tokenizer", "prompts", "reward", "settings", "device", "__class__")
 _COUNTERS = ("episodes", "beta", "_n_updates")
 
 

@@ -1,17 +1,19 @@
 """Stable-Baselines3's own updates on sequences: that they are its own, that they learn, and go on from a file."""
 
+import io
 import zipfile
 
 import pytest
 import torch
 from sb3_contrib import TRPO
 from stable_baselines3 import A2C, PPO
-from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, StopTrainingOnMaxEpisodes
 
 import prefrl.text
 from prefrl.text.algorithms import LMA2C, LMPPO, LMTRPO
 from prefrl.text.environment import on_text
 from prefrl.text.kl import KL
+from prefrl.text.models import with_lora
 from prefrl.text.ptx import Ptx, language_loss
 from tests import tiny_text
 from tests.tiny_policies import algorithm, collected, even, logged, parameters
@@ -77,8 +79,9 @@ def test_logged_keys_tell_what_the_policy_did():
 # saved, loaded, gone on with
 
 
-def again(path, **settings):
-    return LMPPO.load(path, tiny_text.model(), tiny_text.tokenizer(), tiny_text.posts(20), even, **settings)
+def again(path, kind=LMPPO, model=None, **settings):
+    given = (model or tiny_text.model(), tiny_text.tokenizer(), tiny_text.posts(20), even)
+    return kind.load(path, *given, **settings)
 
 
 def test_what_was_saved_is_loaded_as_it_was(tmp_path):
@@ -92,16 +95,40 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["policy.zip"]
 
 
-def test_going_on_from_a_file_is_the_same_as_never_having_stopped(tmp_path):
-    straight, stopped = (algorithm(kl=KL(0.2, target=6)) for _ in range(2))
-    straight.learn_episodes(64)
+@pytest.mark.parametrize("kind", [LMPPO, LMA2C, LMTRPO])
+def test_going_on_from_a_file_is_the_same_as_never_having_stopped(kind, tmp_path):
+    straight, stopped = (algorithm(kind, kl=KL(0.2, target=6)) for _ in range(2))
+    straight.learn_episodes(48)
     stopped.learn_episodes(32)
     stopped.save(tmp_path / "policy.zip")
     torch.manual_seed(99)
-    resumed = again(tmp_path / "policy.zip")
-    resumed.learn_episodes(32)
+    resumed = again(tmp_path / "policy.zip", kind)
+    resumed.learn_episodes(16)
     assert same(parameters(straight), parameters(resumed))
     assert (straight.beta, straight.num_timesteps) == (resumed.beta, resumed.num_timesteps)
+
+
+def test_adapters_with_pretraining_mixed_in_go_on_in_the_same_way(tmp_path):
+    ptx = Ptx(tiny_text.ragged([9] * 5, prompts=(1,)).ids, coefficient=1.0, batch=2)
+    straight, stopped = (algorithm(model=with_lora(tiny_text.model()), ptx=ptx) for _ in range(2))
+    straight.learn_episodes(32)
+    stopped.learn_episodes(16)
+    stopped.save(tmp_path / "policy.zip")
+    resumed = again(tmp_path / "policy.zip", model=with_lora(tiny_text.model()), ptx=ptx)
+    resumed.learn_episodes(16)
+    assert same(parameters(straight), parameters(resumed))
+
+
+def test_a_schedule_goes_on_where_it_was(tmp_path):
+    falling = {"learning_rate": lambda left: 1e-3 * left}
+    straight, stopped = (algorithm(**falling) for _ in range(2))
+    straight.learn_episodes(64)
+    stopped.learn_episodes(64, StopTrainingOnMaxEpisodes(3))  # rollouts: the third is not learned from
+    stopped.save(tmp_path / "policy.zip")
+    resumed = again(tmp_path / "policy.zip", **falling)
+    assert resumed.episodes == 32
+    resumed.learn_episodes(32)
+    assert same(parameters(straight), parameters(resumed))
 
 
 def test_a_checkpoint_of_a_callback_goes_on_in_the_same_way(tmp_path):
@@ -114,6 +141,14 @@ def test_a_checkpoint_of_a_callback_goes_on_in_the_same_way(tmp_path):
     resumed.learn_episodes(16)
     assert same(parameters(straight), parameters(resumed))
     assert straight.num_timesteps == resumed.num_timesteps
+
+
+def test_an_open_file_and_another_device_will_do():
+    """As with SB3's own, what it was trained on does not bind who loads it."""
+    file = io.BytesIO()
+    made = algorithm(device=torch.device("cpu"))
+    made.save(file)
+    assert same(parameters(made), parameters(again(io.BytesIO(file.getvalue()))))
 
 
 def test_a_file_holds_no_code(tmp_path):
@@ -201,6 +236,12 @@ def test_a_reward_that_fails_stops_training_before_anything_is_learned_from_it()
 def test_settings_that_cannot_be_are_refused(settings, complaint):
     with pytest.raises(ValueError, match=complaint):
         algorithm(**settings)
+
+
+def test_a_rollout_smaller_than_a_minibatch_is_one():
+    """Batches are counted in sequences: SB3, which counts steps, has nothing to warn of."""
+    made = algorithm(n_sequences=4, batch_size=64, response_length=7)
+    assert [len(batch.observations) for batch in collected(made).get(made.batch_size)] == [4]
 
 
 def test_prompts_longer_than_the_context_are_cut_and_counted():
