@@ -109,6 +109,19 @@ def test_at_the_start_the_policy_is_its_reference():
     assert logged(made)[0]["rollout/kl"] == 0
 
 
+def test_detail_1_values_do_not_depend_on_padding_either():
+    """Of each sequence as of its real tokens alone."""
+    made, samples = algorithm(), tiny_text.ragged([2, 5, 3])
+    net = made.policy.value_model
+    torch.nn.init.normal_(net.head.weight)
+    alone = []
+    for row, length in enumerate(samples.lengths.tolist()):
+        ids = samples.ids[row][samples.attention[row]]
+        alone.append(net.head(net.backbone(input_ids=ids[None]).last_hidden_state[0, -length - 1 : -1]).squeeze(-1))
+    made.policy.prompt_length = samples.prompts.shape[1]
+    torch.testing.assert_close(made.policy.predict_values(samples.ids), torch.cat(alone), atol=1e-5, rtol=0)
+
+
 def test_detail_13_the_first_ratio_is_1():
     made = algorithm()
     for batch in collected(made).get(5):
