@@ -209,5 +209,5 @@ def digest(*tensors: Tensor) -> str:
     held = sha256()
     for tensor in tensors:
         held.update(repr((tuple(tensor.shape), tensor.dtype)).encode())
-        held.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())  # NumPy has no bfloat16
+        held.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())  # no bfloat16 there
     return held.hexdigest()
