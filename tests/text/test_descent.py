@@ -1,6 +1,7 @@
 """Gradient descent that goes on where it was stopped, and the same in parts as at once."""
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -146,6 +147,30 @@ def test_frozen_weights_stay():
     FAST.descend(model, work, seed=0, folder=None, progress=False)
     assert weights(model)[-1] == before[-1]
     assert not torch.equal(weights(model)[:-1], before[:-1])
+
+
+def test_an_update_is_adams_of_clipped_gradients_at_its_own_rate_and_only_matrices_shrink():
+    """Of three batches, all alike: against torch's own AdamW."""
+    one = Descent(epochs=3, batch=10, lr=0.1, warmup=0.0, decay="constant", weight_decay=0.5, max_grad_norm=0.01)
+    (ours, work), (theirs, same) = line(), line()
+    one.descend(ours, work, seed=0, folder=None, progress=False)
+    groups = [{"params": [theirs.weight], "weight_decay": 0.5}, {"params": [theirs.bias], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.1, eps=1e-8)
+    for _ in range(3):
+        optimizer.zero_grad()
+        sum(same.parts(np.arange(10))).backward()
+        nn.utils.clip_grad_norm_(theirs.parameters(), 0.01)
+        optimizer.step()
+    torch.testing.assert_close(weights(ours), weights(theirs))
+
+
+def test_the_rate_of_every_update_is_the_one_that_it_is_said_to_be():
+    model, work = line()
+    falling, seen = Descent(epochs=2, batch=5, lr=0.1), []
+    step = torch.optim.AdamW.step
+    with patch.object(torch.optim.AdamW, "step", lambda self: seen.append(self.param_groups[0]["lr"]) or step(self)):
+        falling.descend(model, work, seed=0, folder=None, progress=False)
+    assert seen == [falling.rate(update, 4) for update in range(4)]
 
 
 @pytest.mark.parametrize("decay", ["cosine", "linear"])

@@ -73,9 +73,8 @@ def test_detail_9_one_temperature_scales_generation_and_log_probs():
 
 def test_detail_10_every_token_but_padding_may_be_drawn():
     flat = ender(1 / (len(TOKENIZER) - 1))
-    drawn = generate(
-        flat, TOKENIZER, tiny_text.prompt_ids(1).expand(8_000, -1), 1, 1.0, torch.Generator().manual_seed(0)
-    )
+    prompt = tiny_text.ragged([1], prompts=(2,)).prompts
+    drawn = generate(flat, TOKENIZER, prompt.expand(8_000, -1), 1, 1.0, torch.Generator().manual_seed(0))
     assert {*drawn.responses[:, 0].tolist()} == {*range(len(TOKENIZER))} - {PAD}
 
 

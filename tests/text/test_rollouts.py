@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from prefrl.text.algorithms import LMPPO, LMTRPO
 from prefrl.text.buffer import SequenceBuffer
-from prefrl.text.generate import log_probs
+from prefrl.text.generate import generate, log_probs
 from prefrl.text.kl import KL
 from prefrl.text.models import save_model, with_lora
 from tests import tiny_text
@@ -140,6 +140,13 @@ def test_detail_9_old_log_probs_and_the_references_are_at_the_temperature_of_gen
         own, theirs = (log_probs(each, filled.samples, 0.5) for each in (made.policy.model, tiny_text.model()))
     np.testing.assert_allclose(filled.log_probs.T, own, atol=1e-5)
     assert logged(made)[0]["rollout/kl"] == pytest.approx(float((own - theirs).sum(1).mean()), abs=1e-4)
+
+
+def test_detail_9_rollouts_are_drawn_at_the_temperature_they_are_trained_at():
+    """Next to none: the likeliest token is drawn."""
+    samples = collected(algorithm(temperature=1e-5)).samples
+    likeliest = generate(tiny_text.model(), tiny_text.tokenizer(), samples.prompts, 8, temperature=0)
+    assert torch.equal(samples.responses, likeliest.trimmed().responses)
 
 
 def test_detail_8_training_mode_is_no_different():

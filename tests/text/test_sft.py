@@ -27,9 +27,9 @@ def samples():
 def test_a_model_learns_what_people_wrote(model, samples):
     before = nats_per_token(model, samples)
     assert before == pytest.approx(math.log(len(model.transformer.wte.weight)), abs=0.3)
-    found = replace(FAST, epochs=30)(model, samples, samples)
-    assert found["sft/updates"] == 90
-    assert found["sft/validation_loss"] < 0.5 < before
+    found = replace(FAST, epochs=20)(model, samples, samples)
+    assert found["sft/updates"] == 60
+    assert found["sft/validation_loss"] < 1.2 < before - 4
 
 
 def test_the_loss_is_the_mean_over_the_tokens_of_continuations(model, samples):
@@ -112,7 +112,7 @@ def test_texts_are_packed_without_padding_and_ended(tokenizer):
 
 
 def test_plain_text_is_learned(model, tokenizer):
-    found = Pretrain(epochs=20, batch=2, lr=1e-2, block=16)(model, tokenizer, TEXTS, TEXTS)
+    found = Pretrain(epochs=8, batch=2, lr=1e-2, block=16)(model, tokenizer, TEXTS, TEXTS)
     assert found["pretrain/validation_loss"] < 2.5 < math.log(len(tokenizer))
     assert found["pretrain/loss"] == pytest.approx(found["pretrain/validation_loss"], abs=0.5)
 
