@@ -150,7 +150,7 @@ def test_what_is_kept_is_not_measured_again(tmp_path):
 
 def test_two_processes_do_not_work_on_one_claim(tmp_path):
     def meanwhile(runs, folder):
-        with pytest.raises(ValueError, match="another process is working on .*give --runs"):
+        with pytest.raises(ValueError, match=r"another process is working on .*give --runs"):
             reproduce(DOT, engine=nothing, runs=folder, results=tmp_path / "results")
         yield from ()
 
