@@ -14,6 +14,7 @@ from prefrl.text.descent import Descent, Work, digest, settled, split
 from prefrl.text.generate import log_probs
 from prefrl.text.models import LanguageModel, autocast, context_of
 from prefrl.text.samples import Samples
+from prefrl.text.tokens import plain_ids
 from prefrl.types import Array
 
 
@@ -89,9 +90,7 @@ def packed(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], length: int
 
     A text shorter than a block shares it with the next one: no token of a block is padding.
     """
-    ids = [
-        token for text in texts for token in (*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id)
-    ]
+    ids = [token for text in plain_ids(tokenizer, [*texts]) for token in (*text, tokenizer.eos_token_id)]
     blocks = len(ids) // length
     return torch.tensor(ids[: blocks * length], dtype=torch.int64).view(blocks, length)
 

@@ -76,7 +76,7 @@ def encode_responses(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], l
     What is too long is cut, and then has no end-of-text token, like what a policy did not end.
     """
     ends = [tokenizer.eos_token_id]
-    rows = [(ids + ends)[:longest] for ids in _all_ids(tokenizer, [" " + text.strip() for text in texts])]
+    rows = [(ids + ends)[:longest] for ids in plain_ids(tokenizer, [" " + text.strip() for text in texts])]
     return _padded(rows, longest, tokenizer.pad_token_id, left=False)
 
 
@@ -94,14 +94,17 @@ def to_samples(
     return Samples(torch.cat([padding, ids], 1), responses, tokenizer.pad_token_id, tokenizer.eos_token_id)
 
 
-def _all_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    return [list(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+def plain_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    """Token ids of what is written: `<|endoftext|>` in a post of a stranger's is what it looks like, and no end."""
+    if not texts:
+        return []
+    return [list(ids) for ids in tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]]
 
 
 def _prompt_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     """After the token by which the model knows a beginning, if the tokenizer sets one."""
     begin = [token for token in tokenizer("a")["input_ids"][:1] if token == tokenizer.bos_token_id]
-    return [begin + ids for ids in _all_ids(tokenizer, texts)]
+    return [begin + ids for ids in plain_ids(tokenizer, texts)]
 
 
 def _fitting(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, longest: int, index: int) -> list[int]:

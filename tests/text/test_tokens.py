@@ -36,6 +36,15 @@ def test_a_trained_tokenizer_knows_every_text(text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+@given(st.sampled_from(["<|endoftext|>", "<|padding|>"]))
+def test_what_looks_like_a_special_token_in_a_text_is_text(special):
+    tokenizer, written = tiny_text.tokenizer(), f"before {special} after"
+    samples = to_samples(tokenizer, [Prompt(written)], [written], 60, 60)
+    assert samples.texts(tokenizer) == [written]
+    assert samples.prompt_texts(tokenizer) == [written]
+    assert (samples.responses == tokenizer.eos_token_id).sum() == 1
+
+
 def test_a_tokenizer_that_cannot_hold_all_bytes_is_refused():
     with pytest.raises(ValueError, match="give at least 258"):
         train_tokenizer(["a"], 100)

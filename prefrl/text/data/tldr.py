@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from prefrl.text.data.judgement import Judgement, Written
 from prefrl.text.data.rows import Row, rows
 from prefrl.text.samples import Example, Prompt
+from prefrl.text.tokens import plain_ids
 
 COMPARISONS = "openai/summarize_from_feedback"
 """The comparisons on the hub."""
@@ -63,7 +64,7 @@ def of_length(
     """Examples whose references all have so many tokens, with their leading space, and how many had not."""
     examples = list(examples)
     texts = [text for example in examples for text in example.references]
-    encoded = tokenizer([f" {text.strip()}" for text in texts], add_special_tokens=False)["input_ids"] if texts else []
+    encoded = plain_ids(tokenizer, [f" {text.strip()}" for text in texts])
     fits = {text for text, ids in zip(texts, encoded, strict=True) if shortest <= len(ids) <= longest}
     kept = [example for example in examples if fits.issuperset(example.references)]
     return kept, len(examples) - len(kept)
