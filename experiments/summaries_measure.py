@@ -54,11 +54,6 @@ class Bench:
         reward = RewardModel.load(base.model("reward"), str(sft.device))
         return cls(settings, tokenizer, sft, reward, parts.quality(settings), test[: settings.judged], test[:prompts])
 
-    @property
-    def temperature(self) -> float:
-        """At which policies are trained, and summaries drawn to measure them: KL is of these distributions."""
-        return float(self.settings.hyper.get("temperature", 1.0))
-
     def greedy(self, model: LanguageModel) -> list[str]:
         """The likeliest summaries of all held-out posts."""
         lengths = self.settings.prompt_length, self.settings.response_length
@@ -69,7 +64,7 @@ class Bench:
         with torch.no_grad():
             samples = self._samples(model, self.drawn)
             batches = [samples[i : i + AT_ONCE].to(model.device) for i in range(0, len(samples), AT_ONCE)]
-            warm = self.temperature
+            warm = self.settings.temperature  # that of training: KL is of these distributions
             away = [per_sequence(log_probs(model, s, warm), log_probs(self.sft, s, warm), s.mask) for s in batches]
         scores = self.reward.scores(samples)
         said = samples.texts(self.tokenizer)
@@ -113,7 +108,7 @@ class Bench:
         ids, _ = encode_prompts(self.tokenizer, [e.prompt for e in examples], self.settings.prompt_length)
         for rows in ids.split(AT_ONCE):
             some = rows.to(model.device)
-            drawn.append(generate(model, self.tokenizer, some, longest, self.temperature, generator).to("cpu"))
+            drawn.append(generate(model, self.tokenizer, some, longest, self.settings.temperature, generator).to("cpu"))
         return cat(drawn)
 
 

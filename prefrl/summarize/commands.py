@@ -40,7 +40,7 @@ def _summarize(given: argparse.Namespace) -> None:
         print(json.dumps(found, indent=2) if given.json else told.likert(found))
         return
     folder = begin(given.out, settings(given, Settings), PRESETS[given.preset] if given.preset else {})
-    stages = STAGES if given.stage == ALL else (given.stage,)
+    stages = None if given.stage == ALL else (given.stage,)
     try:
         found = run(folder, stages)
     except KeyboardInterrupt:

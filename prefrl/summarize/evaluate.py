@@ -27,7 +27,9 @@ def judge(folder: SummaryFolder) -> dict[str, Any]:
     nats = {"sft": 0.0, "policy": exam.nats(model)}
     if (n := exam.settings.best_of) > 1 and exam.reward is not None:
         name = f"best of {n}"
-        said[name] = BestOf(exam.policy(exam.model), exam.reward, n)(exam.examples, exam.settings.seed)
+        said[name] = BestOf(exam.policy(exam.model, exam.settings.temperature), exam.reward, n)(
+            exam.examples, exam.settings.seed
+        )
         nats[name] = best_of_n.kl(n)
     _hand_out(folder, exam, said)
     policies = {name: exam.measured(texts, nats[name]) for name, texts in said.items()}

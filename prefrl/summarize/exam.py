@@ -71,22 +71,25 @@ class Exam:
     def greedy(self, model: LanguageModel) -> list[str]:
         return self.policy(model, temperature=0)(self.examples, self.settings.seed)
 
-    def policy(self, model: LanguageModel, temperature: float = 1) -> Policy:
+    def policy(self, model: LanguageModel, temperature: float) -> Policy:
         lengths = self.settings.prompt_length, self.settings.response_length
         return Policy(model, self.tokenizer, *lengths, temperature)
 
     @torch.no_grad()
     def nats(self, model: LanguageModel) -> float:
-        """KL of a model from the start, of a sequence: the mean over one that it draws for each post (detail 14)."""
+        """KL of a model from the start, of a sequence: the mean over one that it draws for each post (detail 14).
+
+        All at the temperature of training (detail 9).
+        """
         found: list[float] = []
+        longest, warm = self.settings.response_length, self.settings.temperature
         generator = torch.Generator(model.device).manual_seed(self.settings.seed)
         for start in range(0, len(self.examples), AT_ONCE):
             chosen = [example.prompt for example in self.examples[start : start + AT_ONCE]]
             ids, _ = encode_prompts(self.tokenizer, chosen, self.settings.prompt_length)
-            drawn = generate(
-                model, self.tokenizer, ids.to(model.device), self.settings.response_length, generator=generator
-            )
-            found += per_sequence(log_probs(model, drawn), log_probs(self.model, drawn), drawn.mask).tolist()
+            drawn = generate(model, self.tokenizer, ids.to(model.device), longest, warm, generator)
+            own, begun = (log_probs(each, drawn, warm) for each in (model, self.model))
+            found += per_sequence(own, begun, drawn.mask).tolist()
         return float(np.mean(found))
 
     def measured(self, texts: list[str], nats: float) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def _check_hyper(settings: Settings) -> None:
 
 GIVEN = (
     *("model", "tokenizer", "prompts", "reward", "value_from", "kl", "response_length", "prompt_length", "ptx"),
-    *("chunks", "seed", "device", "policy", "env", "n_steps", "rollout_buffer_class"),
+    *("temperature", "chunks", "seed", "device", "policy", "env", "n_steps", "rollout_buffer_class"),
 )
 """What the stage gives the algorithm itself."""
 

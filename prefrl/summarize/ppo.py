@@ -66,6 +66,7 @@ def _algorithm(
         "kl": parts.kl(settings),
         "response_length": settings.response_length,
         "prompt_length": settings.prompt_length,
+        "temperature": settings.temperature,
         "ptx": _ptx(settings, of, tokenizer) if settings.ptx else None,
         "chunks": settings.chunks,
         "seed": settings.seed,

@@ -9,7 +9,7 @@ from typing import Any
 from prefrl.summarize import compare, direct, evaluate, ppo, reward, sft
 from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.parts import LEARNED, check
-from prefrl.summarize.settings import DIRECT, STAGES
+from prefrl.summarize.settings import DIRECT, STAGES, Settings
 
 MAKE: Mapping[str, Callable[[SummaryFolder], Mapping[str, Any]]] = {
     "sft": sft.learn,
@@ -19,6 +19,10 @@ MAKE: Mapping[str, Callable[[SummaryFolder], Mapping[str, Any]]] = {
     "evaluate": evaluate.judge,
     **{method: partial(direct.learn, method=method) for method in DIRECT},
 }
+
+
+ANSWERED = ("compare", "reward")
+"""Stages for which somebody says which summaries are better."""
 
 
 def begin(path: Path, given: Mapping[str, Any], preset: Mapping[str, Any] | None = None) -> SummaryFolder:
@@ -36,23 +40,29 @@ def begin(path: Path, given: Mapping[str, Any], preset: Mapping[str, Any] | None
     return folder
 
 
-def run(folder: SummaryFolder, stages: Sequence[str] = STAGES) -> dict[str, Any]:
-    """What the stages came to; those that are finished are not made again. After the last, `summary.json` is written.
+def run(folder: SummaryFolder, stages: Sequence[str] | None = None) -> dict[str, Any]:
+    """What the stages came to, all that are needed if not given; those that are finished are not made again.
 
-    Raises ValueError for a stage that needs another before it.
+    After the last, `summary.json` is written. Raises ValueError for a stage that needs another before it.
     """
     with folder.locked():
-        found = {stage: _made(folder, stage) for stage in stages}
+        found = {stage: _made(folder, stage) for stage in stages or needed(folder.settings)}
         if folder.found(STAGES[-1]) is not None:
             folder.summarise(summarised(folder))
     return found
 
 
+def needed(settings: Settings) -> tuple[str, ...]:
+    """All stages but those that nothing comes of: a reward that is a function of texts needs no answers."""
+    return STAGES if settings.reward == LEARNED else tuple(stage for stage in STAGES if stage not in ANSWERED)
+
+
 def check_order(folder: SummaryFolder, stage: str) -> None:
     """Raises ValueError where a stage needs one that is not finished."""
-    for earlier in STAGES[: STAGES.index("reward" if stage in DIRECT else stage)]:
-        spared = earlier in ("compare", "reward") and stage not in DIRECT and folder.settings.reward != LEARNED
-        if folder.found(earlier) is None and not spared:
+    before = STAGES[:2] if stage in DIRECT else STAGES[: STAGES.index(stage)]
+    spared = () if stage in (*DIRECT, *ANSWERED) else set(STAGES).difference(needed(folder.settings))
+    for earlier in before:
+        if folder.found(earlier) is None and earlier not in spared:
             raise ValueError(f"{stage} needs {earlier} first: `prefrl summarize {earlier} --out {folder.path}`")
 
 

@@ -55,6 +55,7 @@ class Settings:
     reward: str = of("ppo", "learned", "learned; or module:function of prompts and summaries, which gives scores")
     algo: str = of("ppo", "ppo", "ppo, a2c or trpo")
     episodes: int = of("ppo", 10_000, "summaries to learn from")
+    temperature: float = of("ppo", 1.0, "at which summaries are drawn in training; those that are judged are greedy")
     kl: str = of("ppo", "kl", "what straying from the start costs: kl(beta=0.1), kl(target=6)")
     lora: int = of("ppo", 0, "rank of adapters to train in place of the policy's own weights; 0: none")
     ptx: float = of("ppo", 0.0, "weight of the loss on people's summaries in every update (PPO-ptx)")
@@ -72,6 +73,8 @@ class Settings:
         for name in POSITIVE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.temperature < inf:
+            raise ValueError(f"temperature must be a number above 0, got {self.temperature}")
         for name in ("lora", "ptx", "seed"):
             if not 0 <= getattr(self, name) < inf:
                 raise ValueError(f"{name} must be a number from 0 on, got {getattr(self, name)}")

@@ -60,6 +60,7 @@ def refusal(capsys, tmp_path, *command):
         ({"reward": "mine"}, "no reward 'mine'"),
         ({"algo": "pppo"}, "no algorithm 'pppo': did you mean 'ppo'?"),
         ({"kl": "kl(beta=-1)"}, "beta must not be negative"),
+        ({"temperature": 0.0}, "temperature must be a number above 0, got 0.0"),
         ({"hyper": {"learning_rat": 1}}, "no setting of LMPPO 'learning_rat': did you mean 'learning_rate'?"),
         ({"dpo": "ipo"}, "dpo 'ipo' is no DPO"),
         ({"heads": 5}, "width 192 cannot be shared by 5 heads"),

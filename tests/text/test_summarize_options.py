@@ -100,7 +100,7 @@ def test_a_margin_changes_the_reward(summariser, tmp_path):
     "given",
     [
         {"score": "min", "kl": "kl(target=6)", "ptx": 0.5, "chunks": 2},
-        {"score": "0.5", "lora": 2},
+        {"score": "0.5", "lora": 2, "temperature": 0.7},
         {"algo": "a2c", "hyper": {"n_sequences": 16, "learning_rate": 1e-3}},
         {"algo": "trpo", "hyper": {"n_sequences": 16, "batch_size": 16}},
     ],
@@ -118,7 +118,8 @@ def test_a_policy_learns(given, summariser, tmp_path):
 def test_any_function_of_texts_is_a_reward_and_needs_no_answers(summariser, tmp_path):
     without = ("compare", "reward", "ppo", "evaluate")
     folder = going_on(summariser, tmp_path, *without, reward="tests.tiny_summaries:short")
-    found = run(folder, ["ppo", "evaluate"])
+    found = run(folder)
+    assert [*found] == ["sft", "ppo", "evaluate"]
     assert found["ppo"]["ppo/score_after"] < 0
     assert not (folder.path / "comparisons").exists()
     with pytest.raises(ValueError, match="dpo needs compare first"):
