@@ -443,28 +443,28 @@ def test_queries_and_media_are_read_without_the_arrays(store):
     assert store.media([query.left]) == {query.left: None}
 
 
-def test_a_store_of_version_1_goes_on_with_its_labels(tmp_path):
-    with Store(tmp_path) as store:
+def of_version(version, folder, *columns_since):
+    """A store as an earlier version wrote it, with a label."""
+    with Store(folder) as store:
         query = ask(store)
         store.answer([Label(query.id, 1.0, "me", key="a")])
-    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
-        connection.execute("alter table labels drop column note")
-        connection.execute("alter table labels drop column confidence")
-        connection.execute("update prefrl set schema = 1")
+    with closing(sqlite3.connect(folder / "store.db")) as connection:
+        for column in columns_since:
+            connection.execute(f"alter table labels drop column {column}")
+        connection.execute(f"update prefrl set schema = {version}")
         connection.commit()
+    return query
+
+
+def test_a_store_of_version_1_goes_on_with_its_labels(tmp_path):
+    query = of_version(1, tmp_path, "note", "confidence")
     with Store(tmp_path) as store:
         assert store.labels() == [Label(query.id, 1.0, "me", key="a", id=1)]
         store.answer([Label(query.id, None, "me", note="undone")])
 
 
 def test_a_store_of_version_2_learns_how_sure_labellers_are(tmp_path):
-    with Store(tmp_path) as store:
-        query = ask(store)
-        store.answer([Label(query.id, 1.0, "me", key="a")])
-    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
-        connection.execute("alter table labels drop column confidence")
-        connection.execute("update prefrl set schema = 2")
-        connection.commit()
+    query = of_version(2, tmp_path, "confidence")
     with Store(tmp_path) as store:
         store.answer([Label(query.id, 0.0, "you", confidence=7)])
         assert [label.confidence for label in store.labels()] == [None, 7.0]

@@ -120,7 +120,8 @@ class SequencePolicy(ActorCriticPolicy):
         """Observations as prompts and continuations."""
         assert isinstance(obs, Tensor)
         samples = Samples(obs[:, : self.prompt_length], obs[:, self.prompt_length :], self.pad, self.eos)
-        # in bfloat16, batches of other shapes round otherwise, and the first ratio would not be 1
+        # in bfloat16, batches of other shapes round otherwise, and the first ratio would not be 1 to the last digit:
+        # a processor, where each token costs, does without that
         return samples.trimmed() if obs.device.type == "cpu" else samples
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> Evaluated:

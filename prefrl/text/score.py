@@ -15,8 +15,8 @@ from prefrl.text.models import LanguageModel, hidden_states, without_dropout
 class Score(nn.Module):
     """Hidden states of a `backbone`, and a linear head that is read at the last real token (details 4 and 5).
 
-    The head begins as N(0, 1 / (width + 1)), without bias (Stiennon et al. 2020, published code). On CUDA the model
-    multiplies in bfloat16; the head never does. There is no dropout.
+    The head begins as N(0, 1 / (width + 1)), without bias (Stiennon et al. 2020, published code), and is
+    in float32 even where the model is not. There is no dropout.
     """
 
     def __init__(self, backbone: nn.Module, pad: int) -> None:
@@ -51,7 +51,7 @@ class Score(nn.Module):
         front = (~real).int().argsort(dim=1, stable=True)[:, : int(lengths.max())]  # what the model sees has no gaps
         ids, real = ids.gather(1, front), real.gather(1, front)
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=ids.device.type == "cuda"):
+        with models.autocast(ids.device):
             states = hidden_states(self.backbone, ids, real, positions)
         last = states[torch.arange(len(ids), device=ids.device), (lengths - 1).clamp(min=0)]
         scores: Tensor = self.head(last.float()).squeeze(1)
