@@ -14,7 +14,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 from experiments.benchmarks import text_task
 from experiments.benchmarks.measure import Row, arguments, publish, ratios, table, workers
 from prefrl.text.generate import generate
-from prefrl.text.models import count_parameters, new_model
+from prefrl.text.models import autocast, count_parameters, new_model
 from prefrl.text.sft import SFT
 from prefrl.text.tokens import encode_prompts, to_samples
 
@@ -60,7 +60,8 @@ def speeds(trained: bool, layers: int, width: int, batch: int, prompt: int, long
     for _ in range(repeats):
         for name, way in ways.items():
             began = time.perf_counter()
-            tokens = way(model, tokenizer, prompts, longest)
+            with autocast(model):  # the same arithmetic for both
+                tokens = way(model, tokenizer, prompts, longest)
             found[name].append(tokens / (time.perf_counter() - began))
     return found
 

@@ -49,7 +49,7 @@ def continued(
     rows, going = (torch.arange(len(ids), device=ids.device), ids.new_ones(len(ids), dtype=torch.bool))
     where = positions(attention)
     for column in range(longest):
-        with autocast(ids.device):
+        with autocast(model):
             out = call(model, ids, attention, where, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache = out.past_key_values
         drawn = _draw(out.logits[:, -1], temperature, pad, generator)
@@ -80,7 +80,7 @@ def token_logits(model: LanguageModel, samples: Samples, temperature: float = 1.
     As `generate` draws from them: over `temperature` (detail 9), without the padding token.
     """
     width = samples.responses.shape[1]
-    with autocast(samples.prompts.device):
+    with autocast(model):
         out = call(model, samples.ids, samples.attention, samples.positions, use_cache=False, logits_to_keep=width + 1)
     return _scaled(out.logits[:, :-1][samples.mask], temperature, samples.pad)
 

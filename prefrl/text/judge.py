@@ -87,7 +87,7 @@ class LanguageModelJudge:
         ids, _ = encode_prompts(self.tokenizer, asked, context_of(self.model) - len(shared))
         ids = torch.cat([ids, ids.new_tensor(shared).expand(len(ids), -1)], 1).to(self.model.device)
         attention = ids != self.tokenizer.pad_token_id
-        with torch.no_grad(), autocast(ids.device):
+        with torch.no_grad(), autocast(self.model):
             out = call(self.model, ids, attention, positions(attention), use_cache=False, logits_to_keep=1)
         scores = out.logits[:, -1, words].double()
         odds: list[float] = (scores[:, 0] - scores[:, 1]).tolist()

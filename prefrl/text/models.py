@@ -28,6 +28,8 @@ from prefrl.reward.networks import multiplies_bfloat16
 M = TypeVar("M", bound=nn.Module)
 LanguageModel = PreTrainedModel | PeftModel
 """A causal language model of transformers, with or without adapters."""
+WIDE = 128
+"""From here on rounding weights and inputs costs a CPU less than it saves in multiplying them."""
 
 
 def new_model(
@@ -193,9 +195,23 @@ def attend(model: LanguageModel, implementation: str) -> None:
     plain.set_attn_implementation(implementation)
 
 
-def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Multiplies in bfloat16 where the hardware does that faster than in float32, in which all the rest stays."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device.type))
+def autocast(model: nn.Module) -> AbstractContextManager[object]:
+    """Multiplies in bfloat16 where that is faster than float32, in which all the rest stays.
+
+    That is where the hardware has instructions for it, but on a CPU not in a narrow model.
+    """
+    where = next(model.parameters()).device.type
+    half = multiplies_bfloat16(where) and (where != "cpu" or width_of(model) >= WIDE)
+    return torch.autocast(where, torch.bfloat16, enabled=half)
+
+
+def width_of(model: nn.Module) -> int:
+    """Numbers in a hidden state. Raises ValueError where the model's configuration does not say."""
+    config = getattr(model, "config", None)
+    width = getattr(config.get_text_config(), "hidden_size", None) if isinstance(config, PretrainedConfig) else None
+    if not isinstance(width, int):
+        raise ValueError(f"{type(model).__name__} does not say how wide it is: give a causal model of transformers")
+    return width
 
 
 def embeddings(model: nn.Module) -> Tensor:

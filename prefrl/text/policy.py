@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prefrl.text.generate import chosen, continued, entropy_of, token_logits
-from prefrl.text.models import LanguageModel, attend, autocast, backbone, check_vocabulary, hidden_states
+from prefrl.text.models import LanguageModel, attend, autocast, backbone, check_vocabulary, hidden_states, width_of
 from prefrl.text.ptx import Mixing, Ptx, mixing
 from prefrl.text.samples import Samples
 
@@ -40,13 +40,13 @@ class ValueNet(nn.Module):
         if isinstance(head, nn.Linear) and head.out_features == 1:
             self.head = deepcopy(head).requires_grad_(True)
         else:
-            self.head = nn.Linear(_width(self.backbone), 1)
+            self.head = nn.Linear(width_of(self.backbone), 1)
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
     def forward(self, samples: Samples) -> Tensor:
         """Values in units of the score, one sequence after the other, (tokens,)."""
-        with autocast(samples.prompts.device):
+        with autocast(self.backbone):
             hidden = hidden_states(self.backbone, samples.ids, samples.attention, samples.positions)
         before = hidden[:, samples.prompts.shape[1] - 1 : -1][samples.mask]
         values: Tensor = self.head(before.float()).squeeze(-1)
@@ -161,8 +161,3 @@ class SequencePolicy(ActorCriticPolicy):
         assert isinstance(observation, Tensor) and longest is not None
         temperature = 0.0 if deterministic else self.temperature
         return continued(self.model, observation.long(), longest[0], self.pad, self.eos, temperature).responses
-
-
-def _width(base: nn.Module) -> int:
-    config: Any = base.config
-    return int(config.hidden_size)

@@ -38,7 +38,7 @@ class Ptx:
 def language_loss(model: LanguageModel, ids: Tensor, pad: int) -> Tensor:
     """Mean negative log-likelihood in nats of each token of ids, (B, T), after the ones before it; padding left out."""
     attention = ids != pad
-    with autocast(ids.device):
+    with autocast(model):
         logits = call(model, ids, attention, positions(attention), use_cache=False).logits
     targets = ids[:, 1:].masked_fill(~attention[:, 1:] | ~attention[:, :-1], -100)
     return torch.nn.functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), targets.flatten())

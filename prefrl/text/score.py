@@ -22,7 +22,7 @@ class Score(nn.Module):
     def __init__(self, backbone: nn.Module, pad: int) -> None:
         super().__init__()
         self.backbone, self.pad = without_dropout(backbone), pad
-        width = _width(backbone)
+        width = models.width_of(backbone)
         self.head = nn.Linear(width, 1)
         nn.init.normal_(self.head.weight, std=(width + 1) ** -0.5)
         nn.init.zeros_(self.head.bias)
@@ -51,7 +51,7 @@ class Score(nn.Module):
         front = (~real).int().argsort(dim=1, stable=True)[:, : int(lengths.max())]  # what the model sees has no gaps
         ids, real = ids.gather(1, front), real.gather(1, front)
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        with models.autocast(ids.device):
+        with models.autocast(self.backbone):
             states = hidden_states(self.backbone, ids, real, positions)
         last = states[torch.arange(len(ids), device=ids.device), (lengths - 1).clamp(min=0)]
         scores: Tensor = self.head(last.float()).squeeze(1)
@@ -71,10 +71,3 @@ def score_net(model: LanguageModel, pad: int) -> MakeNet:
         return Score(models.backbone(copy).requires_grad_(True), pad)
 
     return make
-
-
-def _width(backbone: nn.Module) -> int:
-    width = getattr(getattr(backbone, "config", None), "hidden_size", None)
-    if not isinstance(width, int):
-        raise ValueError(f"{type(backbone).__name__} does not say how wide it is: give a causal model of transformers")
-    return width

@@ -112,7 +112,7 @@ def _nats(model: LanguageModel, samples: Samples) -> Tensor:
 def _next_token(model: LanguageModel, blocks: Tensor) -> Tensor:
     """Mean cross-entropy of a block's tokens but the first."""
     ids = blocks.to(model.device)
-    with autocast(model.device):
+    with autocast(model):
         logits = model(input_ids=ids, use_cache=False).logits
     nats: Tensor = cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
     return nats

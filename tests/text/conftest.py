@@ -3,21 +3,7 @@
 import pytest
 
 from prefrl.summarize.run import run
-from prefrl.text import models
 from tests import tiny_summaries, tiny_text
-
-
-@pytest.fixture(scope="session", autouse=True)
-def float32():
-    """The same arithmetic on all machines, but where a test asks for another."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "multiplies_bfloat16", lambda device: False)
-        yield
-
-
-@pytest.fixture
-def bfloat16(monkeypatch):
-    monkeypatch.setattr(models, "multiplies_bfloat16", lambda device: True)
 
 
 @pytest.fixture(scope="session")
