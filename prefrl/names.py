@@ -5,7 +5,8 @@ import difflib
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
     """`no oracle 'sythetic': did you mean 'synthetic'?`"""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
     return UnknownName(f"no {what} {name!r}: {hint}")
 
 
@@ -35,6 +36,16 @@ def resolve(text: str, builtin: ModuleType, what: str, *more: ModuleType) -> Any
         return _made(found, [], {}, text, what) if isinstance(found, type) else found
     names = {name: thing for module in (*more, builtin) for name, thing in _components(module).items()}
     return _evaluate(_parse(text, what), names, what)
+
+
+def check_settings(make: type, given: Iterable[str]) -> None:
+    """Raises UnknownName for the first of the names that `make` has no argument for."""
+    takes = signature(make).parameters
+    if any(each.kind is each.VAR_KEYWORD for each in takes.values()):
+        return
+    for name in given:
+        if name not in takes:
+            raise unknown(f"setting of {_snake(make.__name__)}", name, takes)
 
 
 def import_module(name: str) -> ModuleType:
@@ -87,7 +98,8 @@ def _evaluate(node: ast.expr, names: dict[str, Any], what: str) -> Any:
         raise UnknownName(f"cannot read {ast.unparse(node)!r} in {what}: use names and plain values") from error
 
 
-def _made(make: Callable[..., Any], args: list[Any], kwargs: dict[str, Any], text: str, what: str) -> Any:
+def _made(make: type, args: list[Any], kwargs: dict[str, Any], text: str, what: str) -> Any:
+    check_settings(make, kwargs)
     try:
         return make(*args, **kwargs)
     except (TypeError, ValueError) as error:

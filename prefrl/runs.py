@@ -210,7 +210,10 @@ class RunFolder:
         return sorted((path for path in found if path.name[5:].isdigit()), key=step_of)
 
     def checkpoint(self, best: bool = False) -> Path:
-        """The newest checkpoint, or the one with the best training return."""
+        """The newest checkpoint, or the one with the best training return.
+
+        Raises ValueError where there is none: no episode may have ended before a checkpoint.
+        """
         found = self.checkpoints()
         if not found:
             raise ValueError(f"{self.path} has no checkpoint yet")
@@ -218,7 +221,9 @@ class RunFolder:
             return found[-1]
         with reading(file := found[-1] / "history.json"):
             step = int(read_json(file)["best_step"])
-        return self.path / "checkpoints" / f"step_{step}" if step else found[-1]
+        if not step:
+            raise ValueError(f"{self.path} has no best checkpoint, for no episode had ended at any: take the newest")
+        return self.path / "checkpoints" / f"step_{step}"
 
     @contextmanager
     def new_checkpoint(self, step: int) -> Iterator[Path]:

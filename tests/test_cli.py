@@ -13,6 +13,7 @@ from unittest import mock
 
 import gymnasium as gym
 import pytest
+import torch
 import yaml
 
 from prefrl.cli import main, parser
@@ -138,11 +139,12 @@ def test_a_command_is_refused(words, why, capsys):
         (["--segment-length", "0"], "segment_length must be at least 1, got 0"),
         (["--total-timesteps", "0"], "total_timesteps must be at least 1, got 0"),
         (["--seed", "-1"], "seed must not be negative, got -1"),
-        (["--hyper", "n_step=32"], "PPO does not take these settings"),
+        (["--hyper", "n_step=32"], "no setting of ppo 'n_step': did you mean 'n_steps'?"),
         (["--hyper", "n_steps"], "cannot read 'n_steps': write NAME=VALUE"),
         (["--hyper", "policy_kwargs={net_arch: ["], "cannot read 'policy_kwargs={net_arch: ["),
         (["--hyper", "batch_size=0"], "PPO does not take these settings"),
         (["--algo", "sac", "--env", "tests.tiny_envs:DiscreteDot-v0"], "SAC does not take these settings"),
+        (["--fit", "fit(pases=5)"], "no setting of fit 'pases': did you mean 'passes'?"),
         (["--config", "none.yaml"], "none.yaml cannot be read"),
         (["--env", "ALE/Pong-v5"], "ALE/Pong-v5 is the bare game, its score in sight: train on prefrl/Pong-v0"),
         (["--env", "prefrl/Tennis-v0"], "nobody has said where Tennis shows its score"),
@@ -155,6 +157,12 @@ def test_a_command_is_refused(words, why, capsys):
 )
 def test_training_is_refused(changes, why, capsys):
     assert why in refusal(capsys, "train", *SHORT, *changes)
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    why = "PyTorch finds no GPU for --device cuda: choose cpu, or auto"
+    assert why in refusal(capsys, "train", *SHORT, "--device", "cuda")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +205,7 @@ def test_a_run_that_is_not_there_is_refused(command, capsys):
         (["train", *SHORT, "--out", "run"], "run exists: choose another --out, or go on with `prefrl resume run`"),
         (["train", *SHORT, "--out", "run/config.yaml/new"], "Not a directory"),
         (["evaluate", "run", "--episodes", "0"], "must be a whole number from 1, got 0"),
-        (["fit", "run", "--fit", "fit(pases=3)"], "fit 'fit(pases=3)'"),
+        (["fit", "run", "--fit", "fit(pases=3)"], "no setting of fit 'pases': did you mean 'passes'?"),
         (["export", "run", "labels.csv", "--format", "csv"], "unknown format 'csv'"),
         (["export", "run", "run/config.yaml"], "run/config.yaml exists"),
         (["import", "run", "labels.jsonl"], "labels.jsonl is not a file"),

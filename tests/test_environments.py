@@ -125,6 +125,8 @@ def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch) -> None:
         ("ALE/Pong-v5", "ALE/Pong-v5 is the bare game, its score in sight: train on prefrl/Pong-v0, which is prepared"),
         ("ALE/Pong-ram-v5", "train on prefrl/Pong-v0, which is prepared"),
         ("ALE/SpaceInvaders-v5", "train on prefrl/SpaceInvaders-v0"),
+        ("ale_py:SpaceInvadersNoFrameskip-v4", "train on prefrl/SpaceInvaders-v0"),
+        ("ale_py:Pong-v0", "Pong-v0 is the bare game"),
         ("Wordy-v0", "'Wordy-v0' cannot be made: give it a level: there are three"),
     ],
 )

@@ -1,5 +1,6 @@
 """What is measured of a finished run."""
 
+import json
 import shutil
 from contextlib import closing
 from importlib import import_module
@@ -88,6 +89,14 @@ def test_another_seed_plays_other_episodes(run):
 
 def test_the_best_policy_is_not_always_the_newest(misled):
     assert evaluate(misled, 4, best=True).returns.mean() > evaluate(misled, 4).returns.mean() + 5
+
+
+def test_where_no_episode_had_ended_there_is_no_best(run, tmp_path):
+    path = shutil.copytree(run, tmp_path / "run")
+    history = RunFolder(path).checkpoint() / "history.json"
+    history.write_text(json.dumps(json.loads(history.read_text()) | {"best_step": 0}))
+    with pytest.raises(ValueError, match="has no best checkpoint, for no episode had ended at any: take the newest"):
+        evaluate(path, 1, best=True)
 
 
 @pytest.mark.parametrize("name", ["run", "misled"])

@@ -49,7 +49,8 @@ def test_any_kind_of_component_has_a_name():
         ("xyz", "no oracle 'xyz': there are equal, human, mistaken, myopic, skipping, stochastic, synthetic"),
         ("observe", "no oracle 'observe': "),  # a function of the module, but no component
         ("mistaken(chance=2)", "oracle 'mistaken(chance=2)': chance is 2: give a share from 0 to 1"),
-        ("stochastic(bta=2)", "got an unexpected keyword argument 'bta'"),
+        ("stochastic(bta=2)", "no setting of stochastic 'bta': did you mean 'beta'?"),
+        ("equal(synthetic, of=1, chance=1)", "no setting of equal 'of': there are "),
         ("mistaken(chance=", "cannot read oracle 'mistaken(chance=': write a name, or a name with arguments"),
         ("", "cannot read oracle '': write a name, or a name with arguments"),
         ("a b", "cannot read oracle 'a b': write a name, or a name with arguments"),

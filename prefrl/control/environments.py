@@ -37,10 +37,9 @@ STEPS_WITHOUT_FPS = 50
 def make(env_id: str, **options: Any) -> Env:
     """The environment called `id`, `module:id` or `module:factory`; the module is imported, and may register ids."""
     place, _, name = env_id.rpartition(":")
-    if name.startswith("ALE/"):
-        game = name.removeprefix("ALE/").rpartition("-v")[0].removesuffix("-ram")
-        raise ValueError(f"{name} is the bare game, its score in sight: train on prefrl/{game}-v0, which is prepared")
     factories = vars(import_module(place)) if place else {}
+    if game := _bare_game(name):
+        raise ValueError(f"{name} is the bare game, its score in sight: train on prefrl/{game}-v0, which is prepared")
     if name not in gym.registry and not callable(factories.get(name)):
         known = [env_id.removesuffix(name) + other for other in [*factories, *gym.registry]]
         raise unknown("environment", env_id, known)
@@ -55,6 +54,16 @@ def make(env_id: str, **options: Any) -> Env:
         if isinstance(error, TypeError) and "show_score" in words:
             words = "it has no score to show: leave out --show-score"
         raise ValueError(f"environment {env_id!r} cannot be made: {words}") from error
+
+
+def _bare_game(name: str) -> str:
+    """Which game of ale-py's an id is, by any of the names that it has had; empty for all else."""
+    if name.startswith("ALE/"):
+        return name.removeprefix("ALE/").rpartition("-v")[0].removesuffix("-ram")
+    spec = gym.registry.get(name)
+    if spec is None or not str(spec.entry_point).startswith("ale_py"):
+        return ""
+    return "".join(part.capitalize() for part in str(spec.kwargs["game"]).split("_"))
 
 
 @cache

@@ -29,6 +29,7 @@ from prefrl.control.tasks import preset
 from prefrl.control.vec_env import Recorder
 from prefrl.control.vectorised import fast
 from prefrl.files import reading, unpack
+from prefrl.names import check_settings
 from prefrl.types import Array
 
 
@@ -75,6 +76,7 @@ def build(
     if "features_extractor_class" in kwargs:
         usual_kwargs.pop("normalize_images", None)  # our extractor scales frames itself
     settings["policy_kwargs"] = {**usual_kwargs, **kwargs}
+    check_settings(algo, settings)
     try:
         model = algo(env=venv, **deepcopy(settings))  # SB3 writes into policy_kwargs
     except (TypeError, AssertionError) as error:
@@ -85,7 +87,9 @@ def build(
 
 
 def device(name: str) -> torch.device:
-    """What SB3 makes of `cpu`, `cuda` or `auto`."""
+    """What SB3 makes of `cpu`, `cuda` or `auto`. Raises ValueError where a GPU is named that is not there."""
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"PyTorch finds no GPU for --device {name}: choose cpu, or auto, which takes one if it can")
     return get_device(name)
 
 
