@@ -36,3 +36,13 @@ def test_the_flips_that_the_front_page_tells_are_on_theirs():
     [words] = re.findall(r"two of three seeds flip, ([\d.]+) and ([\d.]+) times", (ROOT / "README.md").read_text())
     page = (RESULTS / "backflip/README.md").read_text()
     assert all(f"| {flips} |" in page for flips in words)
+
+
+def test_the_games_that_the_front_page_and_the_documentation_tell_are_on_theirs():
+    page = (RESULTS / "atari/README.md").read_text()
+    rows = re.findall(
+        r"^\| (\w+) \| [\d,]+ \| [\d.]+M \| (-?[\d.]+) \|", (ROOT / "docs/atari.md").read_text(), re.MULTILINE
+    )
+    assert [game for game, _ in rows] == ["Pong", "Breakout"]
+    assert all(re.search(rf"^\| {game} \| \d+ labels \| 0 \| {found} \|", page, re.MULTILINE) for game, found in rows)
+    assert f"won by {dict(rows)['Pong']} points" in (ROOT / "README.md").read_text()
