@@ -201,9 +201,10 @@ def test_the_best_checkpoint_is_the_one_that_the_newest_names(folder):
     assert folder.checkpoint(best=True).name == "step_1000"
 
 
-def test_before_a_return_is_known_the_newest_is_the_best(folder):
+def test_before_a_return_is_known_none_is_the_best(folder):
     write(folder, 900, 1_000)
-    assert folder.checkpoint(best=True).name == "step_1000"
+    with pytest.raises(ValueError, match="has no best checkpoint, for no episode had ended at any: take the newest"):
+        folder.checkpoint(best=True)
 
 
 def test_a_run_without_checkpoints_says_so(folder):
