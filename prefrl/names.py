@@ -38,7 +38,7 @@ def resolve(text: str, builtin: ModuleType, what: str, *more: ModuleType) -> Any
     return _evaluate(_parse(text, what), names, what)
 
 
-def check_settings(make: type, given: Iterable[str]) -> None:
+def check_arguments(make: type, given: Iterable[str]) -> None:
     """Raises UnknownName for the first of the names that `make` has no argument for."""
     takes = signature(make).parameters
     if any(each.kind is each.VAR_KEYWORD for each in takes.values()):
@@ -99,7 +99,7 @@ def _evaluate(node: ast.expr, names: dict[str, Any], what: str) -> Any:
 
 
 def _made(make: type, args: list[Any], kwargs: dict[str, Any], text: str, what: str) -> Any:
-    check_settings(make, kwargs)
+    check_arguments(make, kwargs)
     try:
         return make(*args, **kwargs)
     except (TypeError, ValueError) as error:

@@ -163,6 +163,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     why = "PyTorch finds no GPU for --device cuda: choose cpu, or auto"
     assert why in refusal(capsys, "train", *SHORT, "--device", "cuda")
+    assert why in refusal(capsys, "train", *SHORT, "--device", "cuda", "--reward", "true")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from prefrl.control.tasks import preset
 from prefrl.control.vec_env import Recorder
 from prefrl.control.vectorised import fast
 from prefrl.files import reading, unpack
-from prefrl.names import check_settings
+from prefrl.names import check_arguments
 from prefrl.types import Array
 
 
@@ -76,7 +76,8 @@ def build(
     if "features_extractor_class" in kwargs:
         usual_kwargs.pop("normalize_images", None)  # our extractor scales frames itself
     settings["policy_kwargs"] = {**usual_kwargs, **kwargs}
-    check_settings(algo, settings)
+    check_arguments(algo, settings)
+    check_device(str(settings["device"]))
     try:
         model = algo(env=venv, **deepcopy(settings))  # SB3 writes into policy_kwargs
     except (TypeError, AssertionError) as error:
@@ -88,9 +89,14 @@ def build(
 
 def device(name: str) -> torch.device:
     """What SB3 makes of `cpu`, `cuda` or `auto`. Raises ValueError where a GPU is named that is not there."""
+    check_device(name)
+    return get_device(name)
+
+
+def check_device(name: str) -> None:
+    """Raises ValueError where a GPU is named that is not there: SB3 would take the processor without a word."""
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"PyTorch finds no GPU for --device {name}: choose cpu, or auto, which takes one if it can")
-    return get_device(name)
 
 
 def act_untrained(model: Algorithm, steps: int) -> None:
