@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from prefrl import live
-from prefrl.runs import RunFolder
+from prefrl.runs import RunConfig, RunFolder
 from prefrl.store import Store
 from tests.web_pages import ask, browsing, clip, new_run
 
@@ -237,6 +237,15 @@ def test_a_run_without_instructions_has_a_question(run, page):
         "bad": None,
         "labeller": None,
     }
+
+
+def test_a_run_without_instructions_asks_the_question_of_its_configuration(tmp_path):
+    config = RunConfig(env="summaries", question="Which is the better summary?")
+    run = RunFolder.create(tmp_path / "run", config).path
+    with Store(run) as store, browsing(run, store) as page:
+        assert page.get("/api/instructions").json()["question"] == "Which is the better summary?"
+        (run / "instructions.json").write_text('{"question": "Which is shorter?"}')
+        assert page.get("/api/instructions").json()["question"] == "Which is shorter?"
 
 
 def test_instructions_are_what_the_run_says(run, page):

@@ -16,6 +16,18 @@ from prefrl.summarize.settings import BEGUN, Settings
 
 COMPARISONS = "comparisons"
 QUESTION = "Which is the better summary?"
+INSTRUCTIONS = {
+    "question": QUESTION,
+    "look_for": [
+        "Overall: which one would serve somebody better who has no time for the text?",
+        "Accuracy: all that it says is in the text; what is made up or wrong counts most against it.",
+        "Coverage: it holds what matters in the text, and leaves out the rest. More words alone are no gain.",
+        "Coherence: it can be understood by itself, and reads well from its first word to its last.",
+    ],
+    "good": {"text": "It says what the text is about and what comes of it, and is understood without the text."},
+    "bad": {"text": "It says what is not in the text, misses the point of it, or breaks off."},
+}
+"""What people are told; what they are to look for are the axes of Stiennon et al. 2020."""
 FOLLOWS = {BEGUN: "sft"}
 """Stages that go on from what one that is not finished has begun."""
 
@@ -82,7 +94,9 @@ class SummaryFolder:
         shutil.rmtree(path, ignore_errors=True)  # a kill may have left a part of it
         settings = self.settings
         config = RunConfig("summaries", labels=settings.comparisons, question=QUESTION, seed=settings.seed)
-        return RunFolder.create(path, replace(config, oracle=settings.oracle) if settings.asks_people else config)
+        made = RunFolder.create(path, replace(config, oracle=settings.oracle) if settings.asks_people else config)
+        made.write("instructions.json", json.dumps(INSTRUCTIONS, indent=2) + "\n")
+        return made
 
     def found(self, stage: str) -> dict[str, Any] | None:
         """What a stage came to; None before it is finished."""

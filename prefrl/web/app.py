@@ -54,7 +54,8 @@ class Page:
 
     def __init__(self, run: Path, board: Board) -> None:
         self.run, self.board = Path(run), board
-        self.wanted = RunFolder.open(self.run).config.labels
+        config = RunFolder.open(self.run).config
+        self.wanted, self.question = config.labels, config.question
         self.feed = Feed(self.board.refresh)
         self.write = Writer(board.store.answer, board.answered)
         self.pairs = Pairs(self.run)
@@ -215,7 +216,7 @@ def _looking(app: FastAPI, page: Page, tokens: Tokens | None) -> None:
 
     @app.get("/api/instructions", responses=troubles(401, 403))
     async def instructions(request: Request) -> Response:
-        return JSONResponse(progress.instructions(page.run) | {"labeller": request.scope.get(LABELLER)})
+        return JSONResponse(progress.instructions(page.run, page.question) | {"labeller": request.scope.get(LABELLER)})
 
     @app.get("/api/admin", responses=troubles(401, 403, 503))
     async def admin(request: Request) -> Response:

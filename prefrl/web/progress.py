@@ -81,8 +81,8 @@ def _published(store: Store) -> dict[str, Any] | None:
     return {"version": versions[-1].id, "labels": versions[-1].labels, "accuracy": None, "seconds_ago": None}
 
 
-def instructions(run: Path) -> dict[str, Any]:
-    """What the run says about the task, and defaults for what it does not say."""
+def instructions(run: Path, question: str | None) -> dict[str, Any]:
+    """What the run says about the task, and defaults for what it does not say; `question`: of its configuration."""
     try:
         said = read_json(run / "instructions.json")
     except Unreadable:
@@ -91,7 +91,7 @@ def instructions(run: Path) -> dict[str, Any]:
         said = {}
     look_for = said.get("look_for")
     return {
-        "question": _clean(said.get("question") or QUESTION),
+        "question": _clean(said.get("question") or question or QUESTION),
         "look_for": [_clean(line) for line in look_for] if isinstance(look_for, list) else [],
         "good": _example(said.get("good")),
         "bad": _example(said.get("bad")),

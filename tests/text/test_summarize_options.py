@@ -43,8 +43,12 @@ def test_people_are_waited_for_and_then_learned_from(unasked):
     with folder.comparisons().open_store() as store:
         with browsing(path, store) as page:
             shown = page.get("/api/next", params={"labeller": "Ann"}).json()
+            told = page.get("/api/instructions").json()
         store.answer(Label(query.id, preference, "Ann") for query, preference in zip(store.queries(), ANSWERS))
     assert "POST: " in json.dumps(shown)
+    assert told["question"] == "Which is the better summary?"
+    assert [line.split(":")[0] for line in told["look_for"]] == ["Overall", "Accuracy", "Coverage", "Coherence"]
+    assert told["good"]["text"] and told["bad"]["text"]
     found = run(folder)
     assert found["compare"].items() >= {"compare/answered": 4, "compare/ties": 1, "compare/skipped": 2}.items()
     assert found["reward"]["labels/learned"] == 4
