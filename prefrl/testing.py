@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from math import isfinite
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -126,17 +127,17 @@ def check_reward_function(
     """
     asked = [prompt for prompt in prompts for _ in texts], [*texts] * len(prompts)
     shown = deepcopy(asked)
-    scores = list(reward(*shown))
+    scores = _scores(reward, *shown)
     assert shown == asked, "the reward changes its lists: let it work on copies"
     assert len(scores) == len(asked[1]), (
         f"the reward gives {len(scores)} scores of {len(asked[1])} texts: give one for each"
     )
     for score, text in zip(scores, asked[1], strict=True):
         assert _is_finite(score), f"the reward gives {score!r} for {text!r}: give a number"
-    assert list(reward(*asked)) == scores, (
+    assert _scores(reward, *asked) == scores, (
         "the reward gives other scores when asked the same again: training that is resumed would not be the same"
     )
-    alone = [score for prompt, text in zip(*asked, strict=True) for score in reward([prompt], [text])]
+    alone = [score for prompt, text in zip(*asked, strict=True) for score in _scores(reward, [prompt], [text])]
     assert np.allclose(np.array(alone, float), np.array(scores, float), rtol=1e-3, atol=1e-5), (
         "the score of a text depends on the others in its batch: judge every text alone"
     )
@@ -147,12 +148,20 @@ def check_judge(judge: "Judge", prompts: Sequence[str] = (POST,), texts: Sequenc
 
     `prompts` and `texts`: some of yours, if the judge knows its prompts; made up otherwise.
     """
-    for prompt in prompts:
-        places = [Segment(np.array([place]), np.zeros(1)) for place in range(len(texts))]
-        check_oracle(_OfTexts(judge, prompt, texts), places)
-        for text in texts:
-            said = judge(prompt, text, text)
-            assert said is None or abs(said - 0.5) < 1e-6, f"the judge gives {said!r} for the same text twice: give 0.5"
+    from prefrl.text.judge import BadJudge, verdict
+
+    asked = partial(verdict, judge)
+    try:
+        for prompt in prompts:
+            places = [Segment(np.array([place]), np.zeros(1)) for place in range(len(texts))]
+            check_oracle(_OfTexts(asked, prompt, texts), places)
+            for text in texts:
+                said = asked(prompt, text, text)
+                assert said is None or abs(said - 0.5) < 1e-6, (
+                    f"the judge gives {said!r} for the same text twice: give 0.5"
+                )
+    except BadJudge as error:
+        raise AssertionError(str(error)) from error
 
 
 def check_env(env_id: str) -> None:
@@ -171,6 +180,22 @@ class _OfTexts:
 
     def __call__(self, left: Segment, right: Segment) -> float | None:
         return self.judge(self.prompt, *(self.texts[int(side.obs[0])] for side in (left, right)))
+
+    def __deepcopy__(self, _: object) -> Self:
+        """Judges have no history, and may hold what cannot be copied."""
+        return self
+
+
+def _scores(reward: "TextReward", prompts: list[str], texts: list[str]) -> list[Any]:
+    from prefrl.text.environment import plain
+
+    try:
+        return list(plain(reward(prompts, texts)))
+    except Exception as error:
+        raise AssertionError(
+            f"the reward raised {type(error).__name__}: {error}; on {texts[0]!r}: let it take a list of prompts and a "
+            f"list of texts, and give a number for each"
+        ) from error
 
 
 def _rewards(net: RewardNet, obs: Tensor, acts: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The batteries: all that is built in passes, and each fault is found and named."""
 
 import random
+import threading
 from itertools import count
 
 import gymnasium as gym
@@ -284,7 +285,16 @@ def words(prompts, texts):
     return [len(text.split()) for text in texts]
 
 
-@pytest.mark.parametrize("reward", [words, lambda prompts, texts: np.array(words(prompts, texts)) / len(prompts[0])])
+@pytest.mark.parametrize(
+    "reward",
+    [
+        words,
+        lambda prompts, texts: np.array(words(prompts, texts)) / len(prompts[0]),
+        lambda prompts, texts: torch.tensor(words(prompts, texts), dtype=torch.float32, requires_grad=True),
+        lambda prompts, texts: [torch.tensor(count) for count in words(prompts, texts)],
+    ],
+    ids=["numbers", "an array", "a tensor with a gradient", "tensors"],
+)
 def test_reward_functions_keep_their_contract(reward):
     check_reward_function(reward)
 
@@ -292,7 +302,7 @@ def test_reward_functions_keep_their_contract(reward):
 def test_a_reward_function_can_be_checked_on_prompts_of_its_own():
     known = {"one": 1.0, "two": 2.0}
     check_reward_function(lambda prompts, texts: [known[prompt] for prompt in prompts], [*known])
-    with pytest.raises(KeyError):
+    with pytest.raises(AssertionError, match=r"the reward raised KeyError: 'POST: .* on 'The harbour was"):
         check_reward_function(lambda prompts, texts: [known[prompt] for prompt in prompts])
 
 
@@ -308,6 +318,8 @@ def blanks(prompts, texts):
         (lambda prompts, texts: [np.log(len(text)) if text else np.nan for text in texts], "gives nan for '': give a"),
         (lambda prompts, texts: [text or None for text in texts], "gives 'The harbour was closed.' for"),
         (blanks, "changes its lists"),
+        (lambda texts: words([], texts), "raised TypeError: .* let it take a list of prompts and a list of texts"),
+        (lambda prompts, texts: 1.0, "raised TypeError: 'float' object is not iterable"),
         (lambda prompts, texts: [random.random() for _ in texts], "when asked the same again"),
         (lambda prompts, texts: list(np.subtract(words(prompts, texts), np.mean(words(prompts, texts)))), "its batch"),
     ],
@@ -321,7 +333,18 @@ def shorter(prompt, left, right):
     return float(np.heaviside(len(right) - len(left), 0.5))
 
 
-@pytest.mark.parametrize("judge", [shorter, lambda prompt, left, right: None])
+class Held:
+    """Holds what cannot be copied, as clients of a server do, and answers with a tensor."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __call__(self, prompt, left, right):
+        with self.lock:
+            return torch.tensor(shorter(prompt, left, right))
+
+
+@pytest.mark.parametrize("judge", [shorter, lambda prompt, left, right: None, Held()])
 def test_judges_keep_their_contract(judge):
     check_judge(judge)
 
@@ -333,6 +356,9 @@ def test_judges_keep_their_contract(judge):
         (lambda prompt, left, right: 1.0, "must add up to 1"),
         (lambda prompt, left, right: None if len(left) < len(right) else 0.0, "None must stay None"),
         (lambda prompt, left, right: random.random(), "when asked the same again"),
+        (lambda prompt, left: 1.0, "raised TypeError: .* but 3 were given; on 'POST: The harbour"),
+        (lambda prompt, left, right: {}[left], "raised KeyError: 'The harbour was closed.'; on"),
+        (lambda prompt, left, right: "left", "gave 'left'; on"),
     ],
 )
 def test_a_broken_judge_is_told_its_fault(judge, fault):

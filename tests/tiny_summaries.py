@@ -74,4 +74,8 @@ def prefers_short(prompt, left, right):
     return float(len(left) < len(right))
 
 
+def always_left(prompt, left, right):
+    return 1.0
+
+
 NO_FUNCTION = 3

@@ -11,7 +11,7 @@ from prefrl.summarize.settings import Settings
 from prefrl.summarize.sft import loaded, named
 from prefrl.text.compare import Compare, answer, asked
 from prefrl.text.data import put
-from prefrl.text.judge import Judge, LanguageModelJudge, OnSegments
+from prefrl.text.judge import TRIED, Judge, LanguageModelJudge, OnSegments, check_sides
 from prefrl.text.oracle import Preferring, by_prompt
 from prefrl.text.sampling import Policy, Sampler, references
 from prefrl.text.tokens import PreTrainedTokenizerBase, load_tokenizer
@@ -40,6 +40,7 @@ def compare(folder: SummaryFolder) -> dict[str, float]:
             _wait_for_people(folder, store)
         else:
             judge = judge_of(settings, of, tokenizer, asked(store, tokenizer))
+            check_sides(judge, asked(store, tokenizer, store.unanswered()[:TRIED]))
             answer(store, OnSegments(judge, tokenizer), settings.oracle, progress=True)
         return _counted(store)
 

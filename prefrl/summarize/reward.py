@@ -15,6 +15,7 @@ from prefrl.summarize.settings import Settings
 from prefrl.summarize.sft import loaded
 from prefrl.text.accuracy import accuracies, by_length, by_reward
 from prefrl.text.data import Judgement
+from prefrl.text.judge import verdict
 from prefrl.text.reward_model import RewardModel
 from prefrl.text.sampling import sample_pairs
 from prefrl.text.tokens import PreTrainedTokenizerBase
@@ -55,7 +56,7 @@ def _right(
     pairs = sample_pairs(of.validation, sources(folder, settings), rng)
     judge = judge_of(settings, of, tokenizer)
     judged = [
-        Judgement(example.prompt, left, right, judge(str(example.prompt), left, right))
+        Judgement(example.prompt, left, right, verdict(judge, str(example.prompt), left, right))
         for example, (_, left), (_, right) in pairs
     ]
     return {

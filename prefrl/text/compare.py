@@ -165,10 +165,12 @@ def answer(store: Store, oracle: Oracle, labeller: str = "oracle", progress: boo
     return {f"compare/{name}": float(count) for name, count in found.items()}
 
 
-def asked(store: Store, tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, str, str]]:
-    """All that was asked, in words: (prompt, left, right)."""
+def asked(
+    store: Store, tokenizer: PreTrainedTokenizerBase, some: Sequence[Query] | None = None
+) -> list[tuple[str, str, str]]:
+    """All that was asked, or some of it, in words: (prompt, left, right)."""
     found = []
-    for queries in _chunks(store.queries()):
+    for queries in _chunks(store.queries() if some is None else some):
         segments = store.segments(id for query in queries for id in (query.left, query.right))
         for query in queries:
             prompt, left = read(tokenizer, segments[query.left])

@@ -21,6 +21,13 @@ TextReward = Callable[[list[str], list[str]], Sequence[float]]
 """(prompts, continuations) -> a score of each."""
 
 
+def plain(scores: Any) -> Any:
+    """Scores with numbers in place of tensors, whichever device they are on, and whether a gradient is kept."""
+    if isinstance(scores, Tensor):
+        return scores.tolist()
+    return [plain(each) for each in scores] if isinstance(scores, list | tuple) else scores
+
+
 class BadReward(ValueError):
     """A reward said nothing that can be learned from."""
 
@@ -36,7 +43,7 @@ def on_text(function: TextReward) -> Reward:
                 (text for prompt, text in zip(prompts, texts, strict=True) if _raises(function, prompt, text)), texts[0]
             )
             raise BadReward(f"{_name(function)} raised {type(error).__name__}: {error}; on {culprit!r}") from error
-        return np.asarray(scores, dtype=np.float64)
+        return np.asarray(plain(scores), dtype=np.float64)
 
     return wraps(function)(reward)
 

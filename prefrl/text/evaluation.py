@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from prefrl.intervals import Interval, interval
-from prefrl.text.judge import Judge
+from prefrl.text.judge import Judge, verdict
 from prefrl.text.oracle import copied_share
 from prefrl.text.rouge import words
 from prefrl.text.samples import Example
@@ -55,7 +55,7 @@ def evaluate(examples: Sequence[Example], ours: Sequence[str], theirs: Sequence[
         raise ValueError(
             f"{len(ours)} and {len(theirs)} continuations of {len(examples)} examples: give each one of both"
         )
-    said = [judge(str(e.prompt), a, b) for e, a, b in zip(examples, ours, theirs, strict=True)]
+    said = [verdict(judge, str(e.prompt), a, b) for e, a, b in zip(examples, ours, theirs, strict=True)]
     told = [i for i, preference in enumerate(said) if preference is not None]
     if not told:
         raise ValueError("the judge could not tell of any pair: give it others, or another judge")

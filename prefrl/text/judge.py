@@ -1,8 +1,9 @@
 """Who says which of two continuations is better: any function of texts, or a language model that is asked."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -14,13 +15,53 @@ from prefrl.types import Segment
 
 Judge = Callable[[str, str, str], float | None]
 """(prompt, left, right) -> chance that the continuation `left` is better, in [0, 1], or None for "cannot tell"."""
+TRIED = 8
+"""Pairs that a judge is asked about both ways: one that tosses a coin answers with one side in 1 of 32,768 cases."""
+
+
+class BadJudge(ValueError):
+    """A judge said nothing that can be learned from."""
+
+
+def verdict(judge: Judge, prompt: str, left: str, right: str) -> float | None:
+    """What the judge says of the pair, as a plain number.
+
+    Raises BadJudge, a ValueError, that names the judge and the pair where it raises or says nothing usable.
+    """
+    try:
+        said: object = judge(prompt, left, right)
+        plain = said.item() if hasattr(said, "item") else said  # of NumPy and torch
+    except BadJudge:
+        raise
+    except Exception as error:
+        raise _bad(judge, f"raised {type(error).__name__}: {error}", prompt, left, right) from error
+    if plain is None:
+        return None
+    if isinstance(plain, Real) and 0 <= float(plain) <= 1:
+        return float(plain)
+    raise _bad(judge, f"gave {said!r:.40}", prompt, left, right)
+
+
+def check_sides(judge: Judge, pairs: Sequence[tuple[str, str, str]]) -> None:
+    """Raises BadJudge for one that prefers one and the same side of all, and again when they are swapped."""
+    if len(pairs) < TRIED:
+        return
+    answers = (
+        verdict(judge, prompt, *sides) for prompt, *both in pairs[:TRIED] for sides in ((*both,), (*both[::-1],))
+    )
+    if (side := _side(next(answers))) and all(_side(answer) == side for answer in answers):
+        name = "left" if side > 0 else "right"
+        raise BadJudge(
+            f"{_name(judge)} prefers the {name} one of {TRIED} pairs, and again with the sides swapped: let it tell "
+            f"by the texts, and try it with prefrl.testing.check_judge"
+        )
 
 
 @dataclass(frozen=True)
 class OnSegments:
     """An oracle for segments of text: the judge gets their prompt and continuations in words.
 
-    Raises ValueError for two segments of different prompts.
+    Raises ValueError for two segments of different prompts, and BadJudge as `verdict` does.
     """
 
     judge: Judge
@@ -34,7 +75,7 @@ class OnSegments:
             raise ValueError(
                 f"continuations of different prompts cannot be compared: {prompt[-40:]!r} and {other[-40:]!r}"
             )
-        return self.judge(prompt, ours, theirs)
+        return verdict(self.judge, prompt, ours, theirs)
 
 
 def read(tokenizer: PreTrainedTokenizerBase, segment: Segment) -> tuple[str, str]:
@@ -96,3 +137,20 @@ class LanguageModelJudge:
     def _ending(self, first: str, second: str) -> str:
         a, b = (word.strip() for word in self.words)
         return f"\n\nSummary {a}: {first}\n\nSummary {b}: {second}\n\nThe better one is summary"
+
+
+def _side(answer: float | None) -> int:
+    """1: left, -1: right, 0: a tie, or cannot tell."""
+    return 0 if answer is None else (answer > 0.5) - (answer < 0.5)
+
+
+def _bad(judge: Judge, trouble: str, *pair: str) -> BadJudge:
+    prompt, left, right = (f"{text[:40]!r}" for text in pair)
+    return BadJudge(
+        f"{_name(judge)} {trouble}; on {prompt} with {left} and {right}: let it take (prompt, left, right) and "
+        f"give the chance that left is better, from 0 to 1, or None"
+    )
+
+
+def _name(judge: Judge) -> str:
+    return f"the judge {getattr(judge, '__name__', type(judge).__name__)}"

@@ -106,6 +106,18 @@ def test_the_text_at_which_a_reward_raises_is_found():
         environment(reward=on_text(fussy)).step(said(["a cat", "the dog"]))
 
 
+@pytest.mark.parametrize("kind", [torch.tensor, np.array, lambda scores: [torch.tensor(score) for score in scores]])
+def test_a_reward_of_texts_may_give_arrays_or_tensors(kind):
+    scores = environment(reward=on_text(lambda prompts, texts: kind([1.0, 2.0]))).step(said(["a", "b"]))[1]
+    assert scores.tolist() == [1, 2]
+
+
+def test_a_reward_of_texts_may_keep_gradients():
+    with_gradient = torch.tensor([1.0, 2.0], requires_grad=True)
+    scores = environment(reward=on_text(lambda prompts, texts: with_gradient)).step(said(["a", "b"]))[1]
+    assert scores.tolist() == [1, 2]
+
+
 def test_a_reward_on_tokens_is_told_of_in_the_same_way():
     def broken(samples, prompts, texts):
         raise RuntimeError("out of cats")

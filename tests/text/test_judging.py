@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefrl.testing import check_oracle
-from prefrl.text.judge import LanguageModelJudge, OnSegments, read
+from prefrl.text.judge import TRIED, BadJudge, LanguageModelJudge, OnSegments, check_sides, read, verdict
 from prefrl.text.oracle import Preferring, Rouge, by_prompt, calibrated, copied_share
 from prefrl.text.samples import Example, Prompt
 from prefrl.text.tokens import to_samples
@@ -102,6 +102,62 @@ def test_segments_are_judged_as_the_texts_that_they_hold(tokenizer):
     heard = []
     OnSegments(lambda *said: heard.append(said), tokenizer)(left, right)
     assert heard == [(str(EXAMPLE.prompt), "models learn", "we train")]
+
+
+def with_two(prompt, left):
+    return 1.0
+
+
+def raising(prompt, left, right):
+    raise KeyError(left)
+
+
+USUAL = r"; on '.{0,40}' with 'models learn' and 'we train': let it take \(prompt, left, right\) and give the chance"
+
+
+@pytest.mark.parametrize(
+    ("judge", "complaint"),
+    [
+        (with_two, "the judge with_two raised TypeError: .* takes 2 positional arguments but 3 were given"),
+        (raising, "the judge raising raised KeyError: 'models learn'"),
+        (lambda *_: "left", "gave 'left'"),
+        (lambda *_: 1.5, r"gave 1\.5"),
+        (lambda *_: float("nan"), "gave nan"),
+        (lambda *_: torch.ones(2), "raised RuntimeError: a Tensor with 2 elements cannot be converted to Scalar"),
+    ],
+    ids=["two arguments", "raises", "a word", "too much", "nan", "two numbers"],
+)
+def test_a_judge_that_says_nothing_usable_is_named_with_the_pair(tokenizer, judge, complaint):
+    left, right = segments(tokenizer, EXAMPLE.prompt, ["models learn", "we train"], longest=99)
+    with pytest.raises(BadJudge, match=complaint + USUAL):
+        OnSegments(judge, tokenizer)(left, right)
+
+
+def test_a_judge_may_answer_in_any_kind_of_number():
+    for said in (1, True, np.float32(1), np.bool_(True), np.ones(1), torch.ones((), requires_grad=True)):
+        found = verdict(lambda *_, said=said: said, *PAIRS[0])
+        assert found == 1 and type(found) is float
+
+
+@pytest.mark.parametrize(("said", "side"), [(1.0, "left"), (0.2, "right")])
+def test_a_judge_that_looks_at_places_alone_is_refused(said, side):
+    with pytest.raises(BadJudge, match=f"prefers the {side} one of 8 pairs, and again with the sides swapped"):
+        check_sides(lambda *_: said, PAIRS)
+    check_sides(lambda *_: said, PAIRS[: TRIED - 1])  # too few to tell it from chance
+
+
+def test_a_judge_that_errs_or_cannot_tell_or_knows_ties_alone_is_let_be():
+    heard = []
+
+    def errs_at_first(prompt, left, right):
+        heard.append(prompt)
+        return 1.0 if len(heard) < 2 * TRIED else 0.0
+
+    for judge in (errs_at_first, lambda *_: None, lambda *_: 0.5):
+        check_sides(judge, PAIRS)
+    heard.clear()
+    check_sides(lambda prompt, left, right: heard.append(prompt) or float(left < right), PAIRS)
+    assert len(heard) == 2  # one pair is enough, where the answer follows the texts
 
 
 def test_prompts_that_were_cut_are_known_and_strangers_refused(tokenizer):

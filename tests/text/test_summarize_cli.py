@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from prefrl.cli import main
+from prefrl.store import Store
 from prefrl.summarize.presets import PRESETS
 from prefrl.summarize.settings import DIRECT, STAGES, Settings
 from tests.tiny_summaries import copied
@@ -125,6 +126,25 @@ def test_a_reward_that_raises_is_named_and_nothing_is_lost(summariser, tmp_path,
     assert main(["summarize", "ppo", "--out", str(path), "--reward", "tests.tiny_summaries:broken"]) == 2
     assert "the reward broken raised ZeroDivisionError: no words; on" in capsys.readouterr().err
     assert main(["summarize", "ppo", "--out", str(path), "--reward", "tests.tiny_summaries:short"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("judge", "why"),
+    [
+        (
+            "short",
+            "the judge short raised TypeError: short() takes 2 positional arguments but 3 were given; on",
+        ),
+        ("always_left", "the judge always_left prefers the left one of 8 pairs, and again with the sides swapped"),
+    ],
+)
+def test_a_judge_that_cannot_answer_is_named(judge, why, summariser, tmp_path, capsys):
+    path = copied(summariser, tmp_path / "copy", "compare", "reward", "ppo", "evaluate")
+    assert main(["summarize", "compare", "--out", str(path), "--oracle", f"tests.tiny_summaries:{judge}"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"prefrl: {why}")
+    with Store(path / "comparisons") as store:
+        assert not store.labels()
 
 
 def test_people_who_have_not_answered_are_told_where_to(summariser, tmp_path, capsys):
