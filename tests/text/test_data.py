@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -138,6 +139,23 @@ def test_ones_own_posts_are_read(tmp_path):
     first, second = jsonl.read(path)
     assert (first.prompt, first.references) == (Prompt("p"), ("r",))
     assert (second.prompt, second.references, second.id) == (Prompt("b", "", "t"), (), "2")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("reference", "no field 'reference': did you mean 'references'?"),
+        ("summary", "no field 'summary': there are body, head, id, prompt, references, tail"),
+    ],
+)
+def test_another_name_for_references_is_refused_with_its_line(tmp_path, name, words):
+    path = lines(tmp_path / "a.jsonl", {"prompt": "p", "references": ["r"]}, {"prompt": "p", name: ["r"]})
+    with pytest.raises(ValueError, match=re.escape(f"{path}, line 2: {words}")):
+        jsonl.read(path)
+    table = tmp_path / "a.csv"
+    table.write_text(f"prompt,{name}\np,r\n")
+    with pytest.raises(ValueError, match=re.escape(f"{table}, line 2: {words}")):
+        jsonl.read(table)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """One's own posts and judged pairs, a JSON object per line.
 
-A prompt is `"prompt"`, or `"head"`, `"body"` and `"tail"`, of which only the body may be cut. A post has a list of
-`"references"` beside it. A judged pair has `"left"`, `"right"` and `"preference"`: the chance that left is better, 0.5
-for a tie, null for "cannot tell". It may have `"labeller"`, `"confidence"`, `"split"`, `"policies"` (of left and of
-right), `"id"` and `"references"`.
+A prompt is `"prompt"`, or `"head"`, `"body"` and `"tail"`, of which only the body may be cut. A post may have a list of
+`"references"` beside it, and an `"id"`, and nothing else. A judged pair has `"left"`, `"right"` and `"preference"`: the
+chance that left is better, 0.5 for a tie, null for "cannot tell". It may have `"labeller"`, `"confidence"`, `"split"`,
+`"policies"` (of left and of right), `"id"` and `"references"`.
 """
 
 import json
@@ -11,14 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from prefrl.names import unknown
 from prefrl.text.data.judgement import Judgement, Written
 from prefrl.text.data.rows import Row, rows
 from prefrl.text.samples import Example, Prompt
 
+POST = ("prompt", "head", "body", "tail", "references", "id")
+"""Fields of a post."""
+
 
 def read(source: str | Path, split: str | None = None) -> list[Example]:
-    """Posts; raises ValueError with the line for rows with missing fields."""
-    return [Example(_prompt(row), _references(row), row.maybe("id")) for row in rows(source, split)]
+    """Posts; raises ValueError with the line for rows with missing fields, or with others.
+
+    References may be missing, so another name for them must not go unseen.
+    """
+    return [_post(row) for row in rows(source, split)]
 
 
 def read_judged(source: str | Path, split: str | None = None) -> list[Judgement]:
@@ -39,6 +46,13 @@ def _plain(each: Judgement) -> dict[str, object]:
     told = parts if each.prompt.head or each.prompt.tail else {"prompt": each.prompt.body}
     rest = {name: value for name, value in vars(each).items() if name != "prompt"}
     return {**told, **rest}
+
+
+def _post(row: Row) -> Example:
+    for name in row.values:
+        if name not in POST:
+            raise row.error(unknown("field", str(name), POST))
+    return Example(_prompt(row), _references(row), row.maybe("id"))
 
 
 def _judgement(row: Row) -> Judgement:
