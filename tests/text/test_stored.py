@@ -108,6 +108,15 @@ def test_trl_gets_sure_answers_and_the_rest_is_counted(store, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("format", ["trl", "tldr"])
+def test_a_text_that_begins_with_a_space_gets_no_second_one(store, tmp_path, format):
+    put_in(store, [Judgement(POST, " It sat", " Cats\n", 1.0)])
+    out(store, tmp_path / "a.jsonl", format)
+    row = json.loads((tmp_path / "a.jsonl").read_text())
+    said = [row["chosen"], row["rejected"]] if format == "trl" else [each["text"] for each in row["summaries"]]
+    assert said == [" It sat", " Cats"]
+
+
 def test_published_comparisons_come_back_as_they_were(store, tmp_path):
     put_in(store, [*SAID, Judgement(Prompt("no post"), "a", "b", 1.0)])
     written = out(store, tmp_path / "a.jsonl", "tldr")

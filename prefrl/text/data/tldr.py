@@ -93,7 +93,7 @@ def _published(each: Judgement, subreddit: str, title: str, post: str) -> dict[s
     sides = zip((each.left, each.right), each.policies, strict=True)
     return {
         "info": {"id": each.id, "post": post, "title": title, "subreddit": subreddit},
-        "summaries": [{"text": f" {text}", "policy": policy, "note": None} for text, policy in sides],
+        "summaries": [{"text": f" {text.strip()}", "policy": policy, "note": None} for text, policy in sides],
         "choice": 0 if each.preference == 1 else 1,
         "worker": each.labeller,
         "batch": "",

@@ -28,7 +28,7 @@ def write(judgements: Sequence[Judgement], file: IO[bytes]) -> Written:
             left_out[_unsure(each.preference)] += 1
             continue
         chosen, rejected = (each.left, each.right) if each.preference == 1 else (each.right, each.left)
-        row = {"prompt": str(each.prompt), "chosen": f" {chosen}", "rejected": f" {rejected}"}
+        row = {"prompt": str(each.prompt), "chosen": f" {chosen.strip()}", "rejected": f" {rejected.strip()}"}
         file.write(json.dumps(row).encode() + b"\n")
         written += 1
         left_out["labellers"] += each.labeller != ""
