@@ -49,10 +49,14 @@ class Report:
     """Those of them that say "cannot tell"."""
     dropped: dict[str, int]
     """What the target cannot hold, and how many of it."""
+    known: int | None = None
+    """Those of `written` that a store had already; None for a file, which is new."""
 
     def __str__(self) -> str:
         left_out = ", ".join(f"{count} {what}" for what, count in self.dropped.items()) or "nothing"
-        return f"{self.written} labels ({self.ties} ties, {self.skipped} cannot tell); not in this format: {left_out}"
+        new = "" if self.known is None else f", {self.written - self.known} new and {self.known} there already"
+        told = f"{self.written} labels{new} ({self.ties} ties, {self.skipped} cannot tell)"
+        return f"{told}; not in this format: {left_out}"
 
 
 class Pair(NamedTuple):
@@ -99,8 +103,10 @@ def load(store: Store, path: Path, format: str) -> Report:
             answers.append(pair.labels)
     # asked when the whole file was read: half a file would leave questions whose answers are in the other half
     queries = store.ask(asked)
+    _, newest, _ = store.extent()
     labels = [replace(label, query=q.id) for q, own in zip(queries, answers, strict=True) for label in own]
-    return _report(store.answer(_with_free_keys(store, sorted(labels, key=lambda label: label.id))), Counter())
+    written = store.answer(_with_free_keys(store, sorted(labels, key=lambda label: label.id)))
+    return replace(_report(written, Counter()), known=sum(label.id <= newest for label in written))
 
 
 def _check_like(known: Segment, segment: Segment, path: Path) -> None:

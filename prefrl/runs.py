@@ -162,7 +162,10 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         if not (Path(path) / "config.yaml").is_file():
-            raise ValueError(f"{path} is no run: it has no config.yaml")
+            inner = Path(path) / "comparisons"
+            of_summariser = (inner / "config.yaml").is_file()
+            instead = f"; to label, export or import a summariser's answers, give {inner}" if of_summariser else ""
+            raise ValueError(f"{path} is no run: it has no config.yaml{instead}")
         return cls(path)
 
     def check_objects(self, given: Iterable[str]) -> None:

@@ -1,11 +1,13 @@
 """`prefrl export` and `prefrl import`: a run's labels in files of other programs, and back."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from prefrl.runs import RunFolder
 from prefrl.summarize.commands import TEXTS
+from prefrl.summarize.folder import COMPARISONS
 
 
 def add_transfer(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -41,9 +43,22 @@ def _import(given: argparse.Namespace) -> None:
         return
     from prefrl.exchange import load
 
-    folder = RunFolder.open(given.run_folder)
-    with folder.locked(), folder.open_store() as store:
+    run = given.run_folder
+    with _or_texts(run):
+        folder = RunFolder.open(run)
+    with folder.locked(), folder.open_store() as store, _or_texts(run):
         print(f"{given.file}: {load(store, given.file, given.format)}")
+
+
+@contextmanager
+def _or_texts(run: Path) -> Iterator[None]:
+    """Names the formats of texts in a refusal of where they may have been meant."""
+    try:
+        yield
+    except ValueError as error:
+        if (run / "config.yaml").is_file() and run.resolve().name != COMPARISONS:
+            raise
+        raise ValueError(f"{error}; texts are read with --format {', '.join(TEXTS[:-1])} or {TEXTS[-1]}") from error
 
 
 def _holds_texts(format: str) -> bool:

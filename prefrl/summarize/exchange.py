@@ -33,11 +33,12 @@ def load(run: Path, file: Path, format: str) -> str:
     comparisons = folder.comparisons()
     with comparisons.locked(), comparisons.open_store() as store:
         counts = put(store, found, tokenizer, settings.prompt_length, settings.response_length)
-    return FOUND.format_map(counts)
+    return FOUND.format_map({"new": counts["data/judgements"] - counts["data/known"], **counts})
 
 
 FOUND = (
-    "{data/judgements:.0f} judgements ({data/ties:.0f} ties, {data/skipped:.0f} cannot tell); "
+    "{data/judgements:.0f} judgements, {new:.0f} new and {data/known:.0f} there already "
+    "({data/ties:.0f} ties, {data/skipped:.0f} cannot tell); "
     "{data/cut_prompts:.0f} prompts and {data/cut_texts:.0f} texts cut; "
     "left out: {data/references_left_out:.0f} references"
 )

@@ -34,6 +34,7 @@ def test_ties_skips_and_confidences_survive_the_store(store, tmp_path):
     counts = put_in(store, SAID)
     assert counts == {
         "data/judgements": 5,
+        "data/known": 0,
         "data/ties": 1,
         "data/skipped": 1,
         "data/cut_prompts": 0,
@@ -60,8 +61,8 @@ def test_what_the_core_reads_of_them(store):
 
 
 def test_putting_twice_is_putting_once(store):
-    for _ in range(2):
-        put_in(store, SAID)
+    put_in(store, SAID[:2])
+    assert [put_in(store, SAID)["data/known"] for _ in range(2)] == [2, 5]
     assert len(store.labels()) == len(SAID) and store.counts().asked == 4
 
 
@@ -159,6 +160,14 @@ def test_another_length_is_refused_before_anything_is_put(store):
     with pytest.raises(ValueError, match="holds texts of 96 tokens, not of 97"):
         put_in(store, SAID, response_length=17)
     assert store.counts().asked == 1
+
+
+def test_a_format_that_can_hold_nothing_writes_no_file(store, tmp_path):
+    put_in(store, SAID[3:])
+    why = "no judgement that tldr can hold, of 2: {'cannot tell': 1, 'preferences between 0, 0.5 and 1': 1}"
+    with pytest.raises(ValueError, match=why):
+        out(store, tmp_path / "a.jsonl", "tldr")
+    assert not (tmp_path / "a.jsonl").exists()
 
 
 def test_an_existing_file_is_left_and_an_unknown_format_refused(store, tmp_path):

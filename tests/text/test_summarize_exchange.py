@@ -62,9 +62,10 @@ def test_the_command_line_knows_all_formats():
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_answers_go_out_and_come_in_and_what_is_lost_is_told(format, roomy, said, tmp_path, capsys):
-    counted = "4 judgements (1 ties, 1 cannot tell); 0 prompts and 0 texts cut; left out: 1 references\n"
-    taken = printed(capsys, "import", roomy, said, "--format", "texts")
-    assert taken == f"{said}: {counted}"
+    counted = "(1 ties, 1 cannot tell); 0 prompts and 0 texts cut; left out: 1 references\n"
+    for of_them in ("4 new and 0 there already", "0 new and 4 there already"):
+        taken = printed(capsys, "import", roomy, said, "--format", "texts")
+        assert taken == f"{said}: 4 judgements, {of_them} {counted}"
     words, count = KEPT[format]
     told = printed(capsys, "export", roomy, tmp_path / "out.jsonl", "--format", format)
     assert told.startswith(f"{tmp_path / 'out.jsonl'}: {words}") and told.count("\n") == 1
@@ -81,7 +82,7 @@ def test_long_texts_are_cut_and_counted(comparisons, tmp_path, capsys):
     row = {"prompt": "ship wave " * 40, "chosen": "barn " * 40, "rejected": "cow"}
     (tmp_path / "a.jsonl").write_text(json.dumps(row))
     taken = printed(capsys, "import", comparisons, tmp_path / "a.jsonl", "--format", "trl")
-    assert "1 judgements (0 ties, 0 cannot tell); 1 prompts and 1 texts cut" in taken
+    assert "(0 ties, 0 cannot tell); 1 prompts and 1 texts cut" in taken
 
 
 def test_what_was_imported_is_learned_from_beside_what_the_oracle_says(comparisons, said, capsys):
@@ -109,6 +110,18 @@ def test_where_texts_cannot_go_is_said(summariser, comparisons, said, tmp_path, 
     assert "exists: choose another name" in refused(
         capsys, "export", summariser / "comparisons", said, "--format", "trl"
     )
+
+
+def test_a_folder_of_all_stages_is_told_where_its_answers_are(summariser, tmp_path, capsys):
+    for command in (["label"], ["export", tmp_path / "a"], ["export", tmp_path / "a", "--format", "trl"]):
+        said = refused(capsys, command[0], summariser, *command[1:])
+        assert f"a summariser's answers, give {summariser}/comparisons\n" in said
+
+
+def test_texts_that_are_read_without_their_format_are_told_of_it(summariser, comparisons, said, capsys):
+    for into in (comparisons, copied(summariser, comparisons.parent.with_name("whole")) / "comparisons"):
+        why = refused(capsys, "import", into, said)
+        assert why.endswith("; texts are read with --format texts, trl or tldr\n") and why.count("\n") == 1
 
 
 def test_an_oracles_answers_are_what_trl_reads(summariser, tmp_path, capsys):

@@ -48,8 +48,8 @@ def put(
 ) -> dict[str, float]:
     """Segments, queries and labels of judgements; what is put twice is there once. Lengths are in tokens.
 
-    Says how many were put, how many prompts and texts had to be cut, and what the store has no place for. Somebody who
-    judged one pair again is asked again, at a later `step`.
+    Says how many were put, how many of them were there already, how many prompts and texts had to be cut, and what the
+    store has no place for. Somebody who judged one pair again is asked again, at a later `step`.
 
     Raises ValueError, and puts nothing, for what cannot be read and for lengths other than those of the store.
     """
@@ -68,10 +68,11 @@ def put(
         new = [replace(segment, media=name) for segment, name in zip(samples.segments(), shown, strict=True)]
         recorded += [segment.id for segment in store.record(new)]
     pairs = list(zip(recorded[::2], recorded[1::2], strict=True))
-    _ask_and_answer(store, judgements, pairs)
+    known = _ask_and_answer(store, judgements, pairs)
     said = [each.preference for each in judgements]
     return {
         "data/judgements": float(len(said)),
+        "data/known": float(known),
         "data/ties": float(said.count(0.5)),
         "data/skipped": float(said.count(None)),
         "data/cut_prompts": float(cut_prompts),
@@ -80,7 +81,8 @@ def put(
     }
 
 
-def _ask_and_answer(store: Store, judgements: Sequence[Judgement], pairs: list[tuple[int, int]]) -> None:
+def _ask_and_answer(store: Store, judgements: Sequence[Judgement], pairs: list[tuple[int, int]]) -> int:
+    """How many answers were there already."""
     times: Counter[tuple[object, ...]] = Counter()
     queries, labels = [], []
     for each, pair in zip(judgements, pairs, strict=True):
@@ -90,7 +92,9 @@ def _ask_and_answer(store: Store, judgements: Sequence[Judgement], pairs: list[t
         key = sha256(json.dumps([astuple(each), again]).encode()).hexdigest()
         labels.append(Label(0, each.preference, each.labeller, key=key, confidence=each.confidence))
     asked = store.ask(queries)
-    store.answer(replace(label, query=query.id) for label, query in zip(labels, asked, strict=True))
+    _, newest, _ = store.extent()
+    kept = store.answer(replace(label, query=query.id) for label, query in zip(labels, asked, strict=True))
+    return sum(label.id <= newest for label in kept)
 
 
 def _check_lengths(store: Store, length: int) -> None:
@@ -161,7 +165,10 @@ def _judgement(label: Label, query: Query, left: dict[str, Any], right: dict[str
 
 
 def out(store: Store, path: Path, format: str = "texts", tokenizer: PreTrainedTokenizerBase | None = None) -> Written:
-    """Writes what labellers said to a new file, and counts what the format cannot hold."""
+    """Writes what labellers said to a new file, and counts what the format cannot hold.
+
+    Raises ValueError, and writes nothing, where it can hold none of it.
+    """
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
     if path.exists():
@@ -169,5 +176,8 @@ def out(store: Store, path: Path, format: str = "texts", tokenizer: PreTrainedTo
     found, superseded = judgements(store, tokenizer)
     with whole(path) as file:
         written = FORMATS[format].write(found, file)
-    gone = {"labels that no longer count": superseded, "queries without labels": store.counts().unanswered}
-    return written._replace(left_out={what: count for what, count in {**gone, **written.left_out}.items() if count})
+        gone = {"labels that no longer count": superseded, "queries without labels": store.counts().unanswered}
+        left_out = {what: count for what, count in {**gone, **written.left_out}.items() if count}
+        if not written.written:
+            raise ValueError(f"{store.folder} has no judgement that {format} can hold, of {len(found)}: {left_out}")
+    return written._replace(left_out=left_out)
