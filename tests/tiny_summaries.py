@@ -40,7 +40,11 @@ def copied(finished, path, *without):
     return begun_again
 
 
-MADE = {"ppo": ("policy", "metrics.jsonl"), "compare": ("comparisons",), "evaluate": ("likert.csv", "likert.key.json")}
+MADE = {
+    "ppo": ("policy", "metrics.jsonl"),
+    "compare": ("comparisons",),
+    "evaluate": ("summary.json", "likert.csv", "likert.key.json"),
+}
 
 
 def results(path):

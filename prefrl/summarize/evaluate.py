@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefrl.summarize.exam import Exam
-from prefrl.summarize.folder import SummaryFolder
+from prefrl.summarize.folder import SHEET, SummaryFolder
 from prefrl.summarize.sft import loaded
 from prefrl.text import best_of_n
 from prefrl.text.best_of_n import BestOf
@@ -12,7 +12,6 @@ from prefrl.text.likert import read_sheet, summary, write_sheet
 
 SHOWN = 10
 """Summaries that are shown as they are, and that are handed out: the first ones."""
-SHEET = "likert.csv"
 
 
 def judge(folder: SummaryFolder) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from prefrl.summarize import parts
 from prefrl.summarize.compare import judge_of, knows_quality
 from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.posts import Posts, posts
@@ -146,7 +145,7 @@ def _reward(
     folder: SummaryFolder, settings: Settings, of: Posts, tokenizer: PreTrainedTokenizerBase
 ) -> TextReward | None:
     """What ppo is paid, of texts on held-out posts."""
-    if settings.reward == parts.LEARNED and not folder.model("reward").is_dir():
+    if settings.learns_reward and folder.found("reward") is None:
         return None
     pays, _ = paid(folder, settings, tokenizer)
     prompts = {str(example.prompt): example.prompt for example in of.test}

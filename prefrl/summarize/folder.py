@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any
 
 from prefrl.files import read_json, whole
 from prefrl.runs import RunConfig, RunFolder, locked, read_settings, system
-from prefrl.summarize.settings import BEGUN, Settings
+from prefrl.summarize.order import NEEDS, after
+from prefrl.summarize.settings import DIRECT, TOKENS, Settings
 
-COMPARISONS = "comparisons"
+COMPARISONS, SUMMARY, SHEET = "comparisons", "summary.json", "likert.csv"
 QUESTION = "Which is the better summary?"
 INSTRUCTIONS = {
     "question": QUESTION,
@@ -28,8 +29,11 @@ INSTRUCTIONS = {
     "bad": {"text": "It says what is not in the text, misses the point of it, or breaks off."},
 }
 """What people are told; what they are to look for are the axes of Stiennon et al. 2020."""
-FOLLOWS = {BEGUN: "sft"}
-"""Stages that go on from what one that is not finished has begun."""
+MORE: Mapping[str, Sequence[str]] = {
+    "evaluate": (SUMMARY, SHEET, "likert.key.json", "likert.json"),
+    TOKENS: (COMPARISONS,),
+}
+"""What holds results of a stage beside its own JSON file."""
 
 
 class SummaryFolder:
@@ -52,31 +56,45 @@ class SummaryFolder:
     def planned(self, given: Mapping[str, Any], preset: Mapping[str, Any]) -> Settings:
         """The settings: those it has, or `preset`, and over them what was `given`; nothing is written.
 
-        Raises ValueError where a stage that is finished was made by another setting than the one that is given.
+        Raises ValueError where a stage that is finished, or one that follows it, was made by another setting than the
+        one that is given.
         """
         old = self.settings if self.has_settings else None
         if old is None and self.path.is_dir() and {path.name for path in self.path.iterdir()} - {".lock"}:
             raise ValueError(f"{self.path} holds something else: choose another --out")
         new = Settings.of({**(asdict(old) if old else preset), **given})
-        for name, stage in self._changed(new) if old else ():
-            if made := next((s for s in (stage, FOLLOWS.get(stage, stage)) if self.found(s) is not None), None):
+        for name, stages in self._changed(new) if old else ():
+            made_by_it = {each for stage in stages for each in (stage, *self._followers(stage, new))}
+            if made := self._results(made_by_it):
                 raise ValueError(
-                    f"{made} of {self.path} was made with {name} {getattr(old, name)!r}: choose another --out, or "
-                    f"copy the folder without {made}.json and what follows it"
+                    f"{Path(made[0]).stem} of {self.path} was made with {name} {getattr(old, name)!r}: choose another "
+                    f"--out, or copy the folder without {', '.join(made)}"
                 )
         return new
 
     def plan(self, new: Settings) -> None:
         """Keeps the settings; what a stage had begun by others is begun anew. Answers stay."""
         if self.has_settings:
-            for stage in {stage for _, stage in self._changed(new)}:
-                for begun in (stage, FOLLOWS.get(stage, stage)):
-                    shutil.rmtree(self.unfinished(begun), ignore_errors=True)
+            for stage in {stage for _, stages in self._changed(new) for stage in stages}:
+                self._forget((stage, *after(stage, new)))
         import yaml
 
         self._write("settings.yaml", yaml.safe_dump(asdict(new), sort_keys=False))
         self._write("command.txt", f"{shlex.join(sys.argv)}\n")
         self._write("system.json", json.dumps(system(), indent=2))
+
+    def make_way(self, stage: str) -> None:
+        """Before a stage is made: what those that follow it have begun is begun anew.
+
+        Raises ValueError, with the names of the files, where they are finished: what these hold is of another `stage`.
+        """
+        followers = self._followers(stage, self.settings)
+        if left := self._results(followers):
+            raise ValueError(
+                f"{stage} of {self.path} is to be made again, and {', '.join(left)} would still be of the one before: "
+                f"copy the folder without them"
+            )
+        self._forget(followers)
 
     def model(self, name: str) -> Path:
         """Folder of a model: pretrained, sft, reward, policy, dpo, ipo, kto."""
@@ -105,10 +123,10 @@ class SummaryFolder:
 
     def finish(self, stage: str, found: Mapping[str, Any]) -> None:
         self._write(f"{stage}.json", json.dumps(found, indent=2))
-        shutil.rmtree(self.unfinished(stage), ignore_errors=True)
+        self._forget([stage])
 
     def summarise(self, found: Mapping[str, Any]) -> None:
-        self._write("summary.json", json.dumps(found, indent=2))
+        self._write(SUMMARY, json.dumps(found, indent=2))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -116,13 +134,28 @@ class SummaryFolder:
         with locked(self.path):
             yield
 
-    def _changed(self, new: Settings) -> list[tuple[str, str]]:
-        """Names of settings that differ from the kept ones, each with its stage; those of no stage may."""
+    def _followers(self, stage: str, settings: Settings) -> tuple[str, ...]:
+        """Those whose results change with those of `stage`: policies by `dpo` may have been measured by the reward."""
+        measured = [method for method in DIRECT if stage == "reward" and "reward" in (self.found(method) or {})]
+        return (*after(stage, settings), *measured)
+
+    def _results(self, stages: Collection[str]) -> list[str]:
+        """Names of the files and folders, as far as they are there, of what stages came to."""
+        named = [(f"{stage}.json", *MORE.get(stage, ())) for stage in (*NEEDS, TOKENS) if stage in stages]
+        return [name for names in named for name in names if (self.path / name).exists()]
+
+    def _forget(self, stages: Collection[str]) -> None:
+        """What stages have begun."""
+        for stage in stages:
+            shutil.rmtree(self.unfinished(stage), ignore_errors=True)
+
+    def _changed(self, new: Settings) -> list[tuple[str, tuple[str, ...]]]:
+        """Names of settings that differ from the kept ones, each with its stages; those of no stage may."""
         old = self.settings
         return [
-            (setting.name, str(setting.metadata["stage"]))
+            (setting.name, setting.metadata["stages"])
             for setting in fields(Settings)
-            if "stage" in setting.metadata and getattr(old, setting.name) != getattr(new, setting.name)
+            if "stages" in setting.metadata and getattr(old, setting.name) != getattr(new, setting.name)
         ]
 
     def _write(self, name: str, text: str) -> None:

@@ -9,7 +9,7 @@ from prefrl import oracles
 from prefrl.names import attribute, resolve, unknown
 from prefrl.reward import loss
 from prefrl.summarize.posts import check_data, check_judged
-from prefrl.summarize.settings import DIRECT, Settings
+from prefrl.summarize.settings import DIRECT, LEARNED, Settings
 from prefrl.text import direct, fitting
 from prefrl.text import kl as penalties
 from prefrl.text import oracle as qualities
@@ -28,7 +28,7 @@ from prefrl.text.sft import SFT, Pretrain
 ALGORITHMS: Mapping[str, type[SequenceRollouts]] = {"ppo": LMPPO, "a2c": LMA2C, "trpo": LMTRPO}
 METHODS: Mapping[str, type[DPO | IPO | KTO]] = {"dpo": DPO, "ipo": IPO, "kto": KTO}
 COMBINED: Mapping[str, Combine] = {"mean": mean, "min": least}
-LEARNED, JUDGE, REFERENCE = "learned", "judge", "reference"
+JUDGE, REFERENCE = "judge", "reference"
 T = TypeVar("T")
 
 
@@ -91,7 +91,7 @@ def combine(settings: Settings) -> Combine:
 
 def text_reward(settings: Settings) -> TextReward | None:
     """The user's own function; None where the reward is learned."""
-    if settings.reward == LEARNED:
+    if settings.learns_reward:
         return None
     if ":" not in settings.reward:
         raise unknown("reward", settings.reward, [LEARNED, "module:function"])

@@ -8,7 +8,8 @@ from typing import Any
 
 from prefrl.summarize import compare, direct, evaluate, ppo, reward, sft
 from prefrl.summarize.folder import SummaryFolder
-from prefrl.summarize.parts import LEARNED, check
+from prefrl.summarize.order import before
+from prefrl.summarize.parts import check
 from prefrl.summarize.settings import DIRECT, STAGES, Settings
 
 MAKE: Mapping[str, Callable[[SummaryFolder], Mapping[str, Any]]] = {
@@ -21,15 +22,11 @@ MAKE: Mapping[str, Callable[[SummaryFolder], Mapping[str, Any]]] = {
 }
 
 
-ANSWERED = ("compare", "reward")
-"""Stages for which somebody says which summaries are better."""
-
-
 def begin(path: Path, given: Mapping[str, Any], preset: Mapping[str, Any] | None = None) -> SummaryFolder:
     """The folder with its settings: those it has, or `preset`, and over them what was `given`.
 
-    Raises ValueError for a setting that stands for nothing, and for one that differs from what a finished stage was
-    made by; then nothing is written. A stage that is not finished begins anew where its settings differ.
+    Raises ValueError for a setting that stands for nothing, and for one that differs from what a finished stage, or one
+    that follows it, was made by; then nothing is written. What is not finished begins anew where settings differ.
     """
     folder = SummaryFolder(path)
     settings = folder.planned(given, preset or {})
@@ -43,33 +40,33 @@ def begin(path: Path, given: Mapping[str, Any], preset: Mapping[str, Any] | None
 def run(folder: SummaryFolder, stages: Sequence[str] | None = None) -> dict[str, Any]:
     """What the stages came to, all that are needed if not given; those that are finished are not made again.
 
-    After the last, `summary.json` is written. Raises ValueError for a stage that needs another before it.
+    After the last, `summary.json` is written. Raises ValueError for a stage that needs another before it, and before
+    one is made again while results of those that follow it are still there.
     """
     with folder.locked():
         found = {stage: _made(folder, stage) for stage in stages or needed(folder.settings)}
-        if folder.found(STAGES[-1]) is not None:
+        if all(folder.found(stage) is not None for stage in needed(folder.settings)):
             folder.summarise(summarised(folder))
     return found
 
 
 def needed(settings: Settings) -> tuple[str, ...]:
     """All stages but those that nothing comes of: a reward that is a function of texts needs no answers."""
-    return STAGES if settings.reward == LEARNED else tuple(stage for stage in STAGES if stage not in ANSWERED)
+    return tuple(stage for stage in STAGES if stage in (*before(STAGES[-1], settings), STAGES[-1]))
 
 
 def check_order(folder: SummaryFolder, stage: str) -> None:
     """Raises ValueError where a stage needs one that is not finished."""
-    before = STAGES[:2] if stage in DIRECT else STAGES[: STAGES.index(stage)]
-    spared = () if stage in (*DIRECT, *ANSWERED) else set(STAGES).difference(needed(folder.settings))
-    for earlier in before:
-        if folder.found(earlier) is None and earlier not in spared:
+    for earlier in before(stage, folder.settings):
+        if earlier in STAGES and folder.found(earlier) is None:
             raise ValueError(f"{stage} needs {earlier} first: `prefrl summarize {earlier} --out {folder.path}`")
 
 
 def _made(folder: SummaryFolder, stage: str) -> dict[str, Any]:
+    check_order(folder, stage)
     if (known := folder.found(stage)) is not None:
         return known
-    check_order(folder, stage)
+    folder.make_way(stage)
     began = time.perf_counter()
     made = dict(MAKE[stage](folder))
     folder.finish(stage, made | {"seconds": time.perf_counter() - began})
