@@ -11,6 +11,7 @@ from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.order import before
 from prefrl.summarize.parts import check
 from prefrl.summarize.settings import DIRECT, STAGES, Settings
+from prefrl.text.kl import Astray
 
 MAKE: Mapping[str, Callable[[SummaryFolder], Mapping[str, Any]]] = {
     "sft": sft.learn,
@@ -39,6 +40,9 @@ def begin(path: Path, given: Mapping[str, Any], preset: Mapping[str, Any] | None
 
 def run(folder: SummaryFolder, stages: Sequence[str] | None = None) -> dict[str, Any]:
     """What the stages came to, all that are needed if not given; those that are finished are not made again.
+
+    Raises Astray, a RuntimeError, where the policy has gone too far from its start while it was trained: what it was
+    before that is kept, and can be evaluated.
 
     After the last, `summary.json` is written. Raises ValueError for a stage that needs another before it, and before
     one is made again while results of those that follow it are still there.
@@ -70,6 +74,8 @@ def _made(folder: SummaryFolder, stage: str) -> dict[str, Any]:
     began = time.perf_counter()
     made = dict(MAKE[stage](folder))
     folder.finish(stage, made | {"seconds": time.perf_counter() - began})
+    if ppo.STOPPED in made:
+        raise Astray(made[ppo.STOPPED])
     return folder.found(stage) or {}
 
 
@@ -78,9 +84,10 @@ def summarised(folder: SummaryFolder) -> dict[str, Any]:
     stages = {stage: folder.found(stage) or {} for stage in STAGES}
     trained, policy = stages["ppo"], stages["evaluate"]["policies"]["policy"]
     return {
-        "reward_before": trained["ppo/score_before"],
-        "reward_after": trained["ppo/score_after"],
-        "kl": trained["ppo/kl_after"],
+        "reward_before": trained.get("ppo/score_before"),
+        "reward_after": trained.get("ppo/score_after"),
+        "kl": trained.get("ppo/kl_after"),
+        "stopped": ppo.STOPPED in trained,
         "win_rate": policy["over_sft"]["wins"]["value"] if "over_sft" in policy else None,
         "reward_right": stages["reward"].get("reward/model_right"),
         "seed": folder.settings.seed,

@@ -79,9 +79,11 @@ FIGURES: Mapping[str, Sequence[str]] = {
         "right about {reward/model_right:.0%} of new pairs, length about {reward/length_right:.0%}",
     ),
     "ppo": (
-        "{ppo/episodes:.0f} summaries; reward from {ppo/score_before:.2f} to {ppo/score_after:.2f}",
+        "{ppo/episodes:.0f} summaries",
+        "reward from {ppo/score_before:.2f} to {ppo/score_after:.2f}",
         "{ppo/kl_after:.1f} nats from SFT",
         "tokens from {ppo/length_before:.1f} to {ppo/length_after:.1f}, {ppo/ended_after:.0%} ended",
+        "stopped: {ppo/stopped}",
     ),
     **{method: (f"{{{method}/updates:.0f}} updates, loss {{{method}/loss:.3f}}",) for method in DIRECT},
 }

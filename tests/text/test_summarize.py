@@ -9,7 +9,9 @@ from prefrl.store import Store
 from prefrl.summarize import ppo
 from prefrl.summarize.run import begin, run
 from prefrl.summarize.settings import STAGES
+from prefrl.summarize.told import told
 from prefrl.text.descent import Descent
+from prefrl.text.kl import KL, Astray
 from prefrl.text.models import load_model
 from prefrl.text.sft import Pretrain
 from prefrl.text.tokens import load_tokenizer
@@ -44,10 +46,12 @@ def test_all_stages_are_made_once(summariser):
 
 def test_the_summary_holds_what_runs_are_compared_by(summariser):
     found = json.loads((summariser / "summary.json").read_text())
-    assert found.keys() >= {"reward_before", "reward_after", "kl", "win_rate", "seconds"}
+    assert found.keys() >= {"win_rate", "seconds"} and not found["stopped"]
     lines = [json.loads(line) for line in (summariser / "metrics.jsonl").read_text().splitlines()]
     assert [line["episodes"] for line in lines] == [16, 32, 48, 64]
     assert all("train/loss" in line and "rollout/kl" in line for line in lines)
+    assert found["reward_before"] == lines[0]["rollout/score"]  # the SFT model's: nothing was learned by then
+    assert found["reward_after"] == pytest.approx(sum(line["rollout/score"] for line in lines) / 4)
     assert found["kl"] == pytest.approx(sum(line["rollout/kl"] for line in lines) / 4)
     assert found["win_rate"] == results(summariser)["evaluate.json"]["policies"]["policy"]["over_sft"]["wins"]["value"]
 
@@ -123,11 +127,23 @@ def test_a_stage_that_is_not_finished_begins_anew_by_other_settings(summariser, 
 def test_a_policy_that_goes_astray_is_kept_as_it_was_before(summariser, tmp_path):
     wild = {"kl": "kl(stop_at=0.1)", "hyper": {**TINY["hyper"], "learning_rate": 0.3}}
     folder = begin(copied(summariser, tmp_path / "copy", "ppo", "evaluate"), wild)
-    with pytest.raises(RuntimeError, match=r"Lower learning_rate .*; that model is in .*policy"):
-        run(folder, ["ppo"])
+    with pytest.raises(RuntimeError, match=r"Lower learning_rate .* The model is in .*policy") as stop:
+        run(folder)
     assert same_weights(folder.path / "sft", folder.path / "policy")
-    with pytest.raises(ValueError, match="evaluate needs ppo first"):
-        run(folder, ["evaluate"])
+    again = f"prefrl summarize ppo --kl 'kl(beta=0.1, stop_at=0.1)' --out {folder.path}"
+    assert f"or remove {folder.path / 'ppo.json'}, and `{again}` trains anew" in str(stop.value)
+    found = run(folder)  # judges what was kept
+    assert found["evaluate"]["policies"]["policy"]["kl"] == 0
+    assert found["ppo"]["ppo/stopped"] == str(stop.value) and results(folder.path)["summary.json"]["stopped"]
+    assert str(stop.value) in told(folder, found)
+
+
+def test_a_policy_that_goes_astray_at_once_is_the_sft_model(summariser, tmp_path):
+    folder = begin(copied(summariser, tmp_path / "copy", "ppo", "evaluate"), {})
+    with patch.object(KL, "check", side_effect=Astray("too far")), pytest.raises(Astray, match=r"^too far\. The model"):
+        run(folder)
+    assert run(folder)["ppo"]["ppo/episodes"] == 0
+    assert same_weights(folder.path / "sft", folder.path / "policy")
 
 
 def test_any_language_model_can_be_the_start(summariser, tmp_path):
