@@ -38,6 +38,8 @@ def continued(
 
     The cache of keys and values holds only sequences that go on, once half of those in it have ended.
     """
+    if not temperature >= 0:
+        raise ValueError(f"temperature must be from 0, which is greedy, on, got {temperature}")
     if prompts.shape[1] + longest > context_of(model):
         raise ValueError(
             f"prompts of {prompts.shape[1]} tokens and continuations of {longest} are more than the model's "
@@ -94,6 +96,12 @@ def entropy_of(logits: Tensor) -> Tensor:
     """Entropy in nats of each token's distribution, (tokens,)."""
     logs = logits.log_softmax(-1)
     return -(logs.exp() * logs).sum(-1)
+
+
+def kl_of(logits: Tensor, reference: Tensor) -> Tensor:
+    """KL in nats of each token's distribution from the reference's, (tokens,), by scores of all, never negative."""
+    logs, theirs = logits.log_softmax(-1), reference.log_softmax(-1)
+    return (logs.exp() * (logs - theirs)).sum(-1).clamp(min=0)  # two that are the same may round to below it
 
 
 def spread(flat: Tensor, mask: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from prefrl.text.generate import continued, entropy_of, generate, log_probs, spread, token_logits
+from prefrl.text.generate import continued, entropy_of, generate, kl_of, log_probs, spread, token_logits
 from prefrl.text.samples import Samples
 from prefrl.text.tokens import encode_prompts
 from tests import tiny_text
@@ -154,3 +154,18 @@ def test_entropy_is_the_mean_surprise():
     logits = token_logits(MODEL, tiny_text.ragged([3, 5])).detach()
     distribution = torch.distributions.Categorical(logits=logits)
     torch.testing.assert_close(entropy_of(logits), distribution.entropy())
+
+
+def test_the_kl_of_each_token_is_that_of_its_distribution_and_never_negative():
+    samples = tiny_text.ragged([3, 5, 1])
+    ours, theirs = (token_logits(tiny_text.model(seed), samples, 0.7).detach() for seed in (0, 1))
+    own, other = (torch.distributions.Categorical(logits=logits) for logits in (ours, theirs))
+    torch.testing.assert_close(kl_of(ours, theirs), torch.distributions.kl_divergence(own, other))
+    near = ours + 1e-4 * torch.randn(ours.shape, generator=torch.Generator().manual_seed(0))
+    assert (kl_of(ours, near) >= 0).all() and float(kl_of(ours, near).max()) < 1e-6
+
+
+@pytest.mark.parametrize("temperature", [-1.0, float("nan")])
+def test_a_temperature_below_greedy_is_refused(temperature):
+    with pytest.raises(ValueError, match="temperature must be from 0, which is greedy, on, got"):
+        generate(MODEL, TOKENIZER, tiny_text.prompt_ids(2), 4, temperature)
