@@ -7,9 +7,9 @@ from pathlib import Path
 
 from prefrl.flags import add_settings, settings
 from prefrl.summarize.presets import PRESETS
-from prefrl.summarize.settings import DIRECT, STAGES, Settings
+from prefrl.summarize.settings import DIRECT, LIKERT, STAGES, Settings
 
-ALL, LIKERT = "run", "likert"
+ALL = "run"
 TEXTS = ("texts", "trl", "tldr")
 """Formats of `prefrl export` and `prefrl import` that hold words in place of tokens."""
 WORDS = (

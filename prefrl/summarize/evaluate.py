@@ -5,6 +5,7 @@ from typing import Any
 
 from prefrl.summarize.exam import Exam
 from prefrl.summarize.folder import SHEET, SummaryFolder
+from prefrl.summarize.settings import LIKERT
 from prefrl.summarize.sft import loaded
 from prefrl.text import best_of_n
 from prefrl.text.best_of_n import BestOf
@@ -36,7 +37,7 @@ def judge(folder: SummaryFolder) -> dict[str, Any]:
 
 
 def likert(folder: SummaryFolder) -> dict[str, Any]:
-    """What people's scores on the filled-in sheet come to, by policy and axis.
+    """What people's scores on the filled-in sheet come to, by policy and axis; `likert.json` holds it, too.
 
     Raises ValueError where there is no sheet, nobody has filled it in, or it cannot be read, with line numbers.
     """
@@ -47,7 +48,9 @@ def likert(folder: SummaryFolder) -> dict[str, Any]:
     if not ratings:
         raise ValueError(f"nobody has filled in {sheet} yet: give scores from 1, worst, to 7")
     found = summary(ratings)
-    return {policy: {axis: each._asdict() for axis, each in axes.items()} for policy, axes in found.items()}
+    scores = {policy: {axis: each._asdict() for axis, each in axes.items()} for policy, axes in found.items()}
+    folder.finish(LIKERT, scores)
+    return folder.found(LIKERT) or {}
 
 
 def _hand_out(folder: SummaryFolder, exam: Exam, said: Mapping[str, Sequence[str]]) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +123,12 @@ class SummaryFolder:
         return read_json(file) if file.is_file() else None
 
     def finish(self, stage: str, found: Mapping[str, Any]) -> None:
-        self._write(f"{stage}.json", json.dumps(found, indent=2))
+        """Numbers that nothing tells, which are nan, become null."""
+        self._write(f"{stage}.json", json.dumps(_plain(found), indent=2, allow_nan=False))
         self._forget([stage])
 
     def summarise(self, found: Mapping[str, Any]) -> None:
-        self._write(SUMMARY, json.dumps(found, indent=2))
+        self._write(SUMMARY, json.dumps(_plain(found), indent=2, allow_nan=False))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -161,3 +163,12 @@ class SummaryFolder:
     def _write(self, name: str, text: str) -> None:
         with whole(self.path / name) as file:
             file.write(text.encode())
+
+
+def _plain(found: Any) -> Any:
+    """As JSON has it, which knows no nan and no infinity."""
+    if isinstance(found, Mapping):
+        return {name: _plain(each) for name, each in found.items()}
+    if isinstance(found, list | tuple):
+        return [_plain(each) for each in found]
+    return None if isinstance(found, float) and not isfinite(found) else found

@@ -11,7 +11,7 @@ STAGES = ("sft", "compare", "reward", "ppo", "evaluate")
 """In the order in which each needs what those before it made."""
 DIRECT = ("dpo", "ipo", "kto")
 """Stages beside reward and ppo: they need the answers alone."""
-HUMAN, LEARNED = "human", "learned"
+HUMAN, LEARNED, LIKERT = "human", "learned", "likert"
 TOKENS, BEGUN = "tokens", "pretrained"
 """What settings belong to that the first model depends on, before it learns from summaries; those of the former decide
 what its tokens are, and so what the comparisons hold."""

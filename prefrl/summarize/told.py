@@ -8,6 +8,7 @@ from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.settings import DIRECT, STAGES
 
 COLUMNS = ("", "over SFT", "equal length", "over people", "KL", "reward", "words", "copied")
+JUDGED = {"over_sft": ("over SFT", "the SFT model's greedy one"), "over_people": ("over people", "a person's")}
 NOTHING = "-"
 
 
@@ -16,10 +17,7 @@ def told(folder: SummaryFolder, stages: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [f"{stage}: {_figures(stage, found)}" for stage, found in stages.items()]
     rows = policies(folder)
     if rows and not {STAGES[-1], *DIRECT}.isdisjoint(stages):
-        lines += ["", table(rows)]
-        lines.append(
-            "Shares of held-out posts in which the judge prefers the policy, 95 % intervals; KL in nats from SFT."
-        )
+        lines += ["", table(rows), *_notes(rows)]
     return "\n".join([*lines, f"{folder.path}"])
 
 
@@ -36,11 +34,25 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)
 
 
+def _notes(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the columns of the table are, and of how many posts."""
+    lines = []
+    for name, (column, other) in JUDGED.items():
+        counts = sorted({found[name]["prompts"] for found in rows.values() if name in found})
+        if counts:
+            of = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+            lines.append(
+                f"{column}: share of the judged posts ({of}) of which the judge prefers the summary to {other}, ties half."
+            )
+    lines.append("Policies' summaries are greedy; best of n: of n that the SFT model draws, the best by reward.")
+    return [*lines, "Intervals are of 95 %; KL is in nats from SFT, per summary."]
+
+
 def likert(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """Mean scores of people, from 1 to 7, by policy and axis."""
     lines = []
     for policy, axes in found.items():
-        scores = (f"{axis} {of['value']:.1f} ({of['low']:.1f} to {of['high']:.1f})" for axis, of in axes.items())
+        scores = (f"{axis} {_interval(of, '.1f')}" for axis, of in axes.items())
         lines.append(f"{policy}: {', '.join(scores)}")
     return "\n".join(lines)
 
@@ -48,18 +60,24 @@ def likert(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 def _row(found: Mapping[str, Any]) -> list[str]:
     judged, people = found.get("over_sft"), found.get("over_people")
     return [
-        _share(judged["wins"]) if judged else NOTHING,
-        _share(judged["at_equal_length"]) if judged else NOTHING,
-        _share(people["wins"]) if people else NOTHING,
-        f"{found['kl']:.1f}",
-        f"{found['reward']:.2f}" if "reward" in found else NOTHING,
-        f"{found['words']:.1f}",
-        f"{found['copied']:.0%}",
+        _interval(judged["wins"], ".0%") if judged else NOTHING,
+        _interval(judged["at_equal_length"], ".0%") if judged else NOTHING,
+        _interval(people["wins"], ".0%") if people else NOTHING,
+        _number(found["kl"], ".1f"),
+        _number(found.get("reward"), ".2f"),
+        _number(found["words"], ".1f"),
+        _number(found["copied"], ".0%"),
     ]
 
 
-def _share(of: Mapping[str, float]) -> str:
-    return f"{of['value']:.0%} ({of['low']:.0%} to {of['high']:.0%})"
+def _interval(of: Mapping[str, float | None], form: str) -> str:
+    """One value, such as that of a single post, has no bounds."""
+    bounds = NOTHING if of["low"] is None else f"{_number(of['low'], form)} to {_number(of['high'], form)}"
+    return f"{_number(of['value'], form)} ({bounds})"
+
+
+def _number(value: float | None, form: str) -> str:
+    return NOTHING if value is None else format(value, form)
 
 
 FIGURES: Mapping[str, Sequence[str]] = {
@@ -91,7 +109,8 @@ FIGURES: Mapping[str, Sequence[str]] = {
 
 
 def _figures(stage: str, found: Mapping[str, Any]) -> str:
-    known = [form for form in FIGURES.get(stage, ()) if _needs(form) <= found.keys()]
+    there = {name for name, value in found.items() if value is not None}
+    known = [form for form in FIGURES.get(stage, ()) if _needs(form) <= there]
     return "; ".join([*(form.format_map(found) for form in known), f"{found['seconds']:.0f} s"])
 
 

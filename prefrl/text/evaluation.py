@@ -136,7 +136,8 @@ def _intercept(ratios: Array, preferences: Array, weights: Array) -> Array:
 
 
 def _percent(of: Interval) -> str:
-    return f"{of.value:.1%} ({of.low:.1%} to {of.high:.1%})"
+    bounds = "-" if np.isnan(of.low) else f"{of.low:.1%} to {of.high:.1%}"  # nothing tells those of one prompt
+    return f"{of.value:.1%} ({bounds})"
 
 
 def _pair(sides: Array | list[list[float]]) -> tuple[float, float]:

@@ -32,6 +32,11 @@ def test_detail_15_win_rates_count_ties_half_resample_prompts_and_come_with_leng
     )
 
 
+def test_of_one_prompt_no_bounds_are_told():
+    found = evaluate(examples(1), ["a b c"], ["two three"], lambda *_: 1.0)
+    assert str(found).startswith("wins 100.0% (-) of 1 prompts") and "nan" not in str(found)
+
+
 def test_the_bootstrap_draws_prompts_not_answers():
     """Ten seeds of one prompt tell nothing more of others than one does."""
     rng = np.random.default_rng(0)

@@ -158,9 +158,21 @@ def test_what_stages_came_to_is_printed_in_words(summariser, tmp_path, capsys):
     assert main(["summarize", "run", "--out", str(path)]) == 0
     printed = capsys.readouterr().out
     assert [line.split(":")[0] for line in printed.splitlines()[: len(STAGES)]] == [*STAGES]
+    assert "over SFT: share of the judged posts (8)" in printed
     assert "nats from SFT" in printed and "best of 2" in printed and printed.endswith(f"{path}\n")
     assert main(["summarize", "ppo", "--out", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ppo"]["ppo/episodes"] == 64
+
+
+def test_of_one_judged_post_no_bounds_are_told(summariser, tmp_path, capsys):
+    path = copied(summariser, tmp_path / "copy", "evaluate")
+    assert main(["summarize", "evaluate", "--out", str(path), "--judged", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "over SFT: share of the judged posts (1)" in printed and "% (-)" in printed and "nan" not in printed
+    for file in path.glob("*.json"):
+        json.loads(file.read_text(), parse_constant=pytest.fail)
+    wins = json.loads((path / "evaluate.json").read_text())["policies"]["policy"]["over_sft"]["wins"]
+    assert wins["low"] is wins["high"] is None
 
 
 @pytest.mark.parametrize("preset", PRESETS)
