@@ -70,7 +70,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            raise unknown("command", value, action.choices)
+            raise unknown(str(action.metavar or action.dest).lower(), value, action.choices)
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; see `{self.prog} --help`")

@@ -5,8 +5,8 @@ import difflib
 import importlib
 import re
 import sys
-from collections.abc import Iterable
-from inspect import signature
+from collections.abc import Callable, Iterable
+from inspect import isclass, isfunction, signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +19,9 @@ class UnknownName(ValueError):
 def unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
     """`no oracle 'sythetic': did you mean 'synthetic'?`"""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or [
+        each for each in known if _initials(each) == name
+    ]
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
     return UnknownName(f"no {what} {name!r}: {hint}")
 
@@ -59,15 +61,21 @@ def import_module(name: str) -> ModuleType:
         raise UnknownName(f"cannot import {name!r}: {_one_line(error)}") from error
 
 
-def attribute(text: str, what: str) -> Any:
-    """The object that `module:name` names, as it is."""
+def attribute(text: str, what: str, fits: Callable[[Any], bool] = callable) -> Any:
+    """The object that `module:name` names, as it is; where there is none, the nearest of those that fit is told."""
     module, _, name = text.partition(":")
     if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
         raise UnknownName(f"cannot read {what} {text!r}: write module:name, without arguments")
     found = vars(import_module(module))
     if name not in found:
-        raise unknown(what, name, (n for n in found if not n.startswith("_")))
+        own = {n: thing for n, thing in found.items() if n[0] != "_" and not _is_imported(thing, module)}
+        raise unknown(what, name, (n for n, thing in own.items() if fits(thing)))
     return found[name]
+
+
+def _is_imported(thing: Any, module: str) -> bool:
+    """Whether it is a function or a class that another module defines."""
+    return (isfunction(thing) or isclass(thing)) and thing.__module__ != module
 
 
 def _components(module: ModuleType) -> dict[str, Any]:
@@ -115,6 +123,11 @@ def _find(name: str, names: dict[str, Any], what: str) -> Any:
 
 def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _initials(name: str) -> str:
+    """`learning_rate` as `lr`."""
+    return "".join(word[0] for word in name.split("_") if word)
 
 
 def _plain(name: str) -> str:

@@ -192,6 +192,18 @@ def test_an_attribute_that_is_not_there_is_told_with_its_nearest(mine):
         attribute(f"{mine(CODE)}:Grumppy", "net")
 
 
+def test_what_a_module_imports_is_not_suggested(mine):
+    name = mine(f"import math\nfrom functools import lru_cache\n{CODE}")
+    with pytest.raises(UnknownName, match=r"no oracle 'xyz': there are Demanding, Grumpy, likes_height$"):
+        attribute(f"{name}:xyz", "oracle")
+    with pytest.raises(UnknownName, match=r"no number 'xyz': there are five$"):
+        attribute(f"{name}:xyz", "number", lambda thing: isinstance(thing, int))
+
+
+def test_initials_are_told_what_they_stand_for():
+    assert str(unknown("setting", "lr", ["gamma", "learning_rate"])).endswith("did you mean 'learning_rate'?")
+
+
 def test_an_unknown_name_is_an_error_of_values():
     """So that the command line tells it as it tells any other."""
     assert isinstance(unknown("oracle", "x", ["y"]), ValueError)

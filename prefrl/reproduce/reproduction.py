@@ -35,7 +35,7 @@ def find_claim(name: str) -> Claim:
         if name not in known:
             raise unknown("claim", name, known)
         name = f"{HOME}.{name}:CLAIM"
-    claim = attribute(name, "claim")
+    claim = attribute(name, "claim", lambda thing: isinstance(thing, Claim))
     if not isinstance(claim, Claim):
         raise UnknownName(f"{name} is a {type(claim).__name__}, not a prefrl.reproduce.claim.Claim")
     return claim

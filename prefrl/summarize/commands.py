@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def _summarize(given: argparse.Namespace) -> None:
     from prefrl.summarize.run import begin, run
 
     if given.stage not in (ALL, STAGES[0]) and not SummaryFolder(given.out).has_settings:
-        raise ValueError(f"{given.out} has no settings.yaml: begin with `prefrl summarize sft --out {given.out}`")
+        preset = ["--preset", given.preset] if given.preset else []
+        begin_by = shlex.join(["prefrl", "summarize", STAGES[0], *preset, "--out", str(given.out)])
+        raise ValueError(f"{given.out} has no settings.yaml: begin with `{begin_by}`")
     if given.stage == LIKERT:
         found = evaluate.likert(SummaryFolder(given.out))
         print(json.dumps(found, indent=2) if given.json else told.likert(found))

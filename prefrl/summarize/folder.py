@@ -57,13 +57,15 @@ class SummaryFolder:
     def planned(self, given: Mapping[str, Any], preset: Mapping[str, Any]) -> Settings:
         """The settings: those it has, or `preset`, and over them what was `given`; nothing is written.
 
-        Raises ValueError where a stage that is finished, or one that follows it, was made by another setting than the
-        one that is given.
+        Raises ValueError where it has other settings than `preset` and those `given` would make, and where a
+        stage that is finished, or one that follows it, was made by another setting than the one that is given.
         """
         old = self.settings if self.has_settings else None
         if old is None and self.path.is_dir() and {path.name for path in self.path.iterdir()} - {".lock"}:
             raise ValueError(f"{self.path} holds something else: choose another --out")
         new = Settings.of({**(asdict(old) if old else preset), **given})
+        if old and preset:
+            self._check_preset(Settings.of({**preset, **given}), given)
         for name, stages in self._changed(new) if old else ():
             made_by_it = {each for stage in stages for each in (stage, *self._followers(stage, new))}
             if made := self._results(made_by_it):
@@ -135,6 +137,15 @@ class SummaryFolder:
         """One process at a time may work on a folder."""
         with locked(self.path):
             yield
+
+    def _check_preset(self, wanted: Settings, given: Collection[str]) -> None:
+        """Raises ValueError where the folder's own settings, which go before a preset's, would silently be others."""
+        if differ := [name for name, _ in self._changed(wanted) if name not in given]:
+            own, preset = (getattr(each, differ[0]) for each in (self.settings, wanted))
+            raise ValueError(
+                f"{self.path} was begun with {differ[0]} {own!r}, not {preset!r} as the preset says: leave out "
+                f"--preset to go on with the folder's settings, or choose another --out"
+            )
 
     def _followers(self, stage: str, settings: Settings) -> tuple[str, ...]:
         """Those whose results change with those of `stage`: policies by `dpo` may have been measured by the reward."""

@@ -151,7 +151,7 @@ def _check_hyper(settings: Settings) -> None:
     """Names alone; values, where the algorithm is made."""
     kind = algorithm(settings)
     known = {name for each in kind.__mro__[:-1] for name in inspect.signature(each).parameters}
-    takes = known - {"args", "kwargs", "settings", *GIVEN}
+    takes = {name for name in known - {"args", "kwargs", "settings", *GIVEN, *UNUSED} if name[0] != "_"}
     for name in settings.hyper:
         if name not in takes:
             raise unknown(f"setting of {kind.__name__}", str(name), takes)
@@ -162,6 +162,11 @@ GIVEN = (
     *("temperature", "chunks", "seed", "device", "policy", "env", "n_steps", "rollout_buffer_class"),
 )
 """What the stage gives the algorithm itself."""
+UNUSED = (
+    *("monitor_wrapper", "support_multi_env", "supported_action_spaces", "stats_window_size"),
+    *("use_sde", "sde_sample_freq", "rollout_buffer_kwargs"),
+)
+"""Stable-Baselines3's own affairs, and what sequences have no use for."""
 
 
 def _part(text: str, module: ModuleType, what: str, kind: type[T], *more: ModuleType) -> T:

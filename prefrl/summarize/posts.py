@@ -69,6 +69,8 @@ def check_data(named: str) -> None:
     kind, _, source = named.partition(":")
     if kind not in (GRAMMAR, *SOURCES):
         raise unknown("data", kind, (GRAMMAR, *SOURCES))
+    if named.removeprefix(GRAMMAR).startswith(":"):
+        raise ValueError(f"{GRAMMAR} is made up and reads nothing: leave out what follows it in {named!r}")
     if not source and kind != GRAMMAR and kind not in HUBS:
         raise ValueError(f"say where the posts are: {kind}:FOLDER, a file, or a name on the hub")
 

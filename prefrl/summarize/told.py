@@ -42,7 +42,7 @@ def _notes(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if counts:
             of = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
             lines.append(
-                f"{column}: share of the judged posts ({of}) of which the judge prefers the summary to {other}, ties half."
+                f"{column}: share of judged posts ({of}) of which the judge prefers the summary to {other}, ties half."
             )
     lines.append("Policies' summaries are greedy; best of n: of n that the SFT model draws, the best by reward.")
     return [*lines, "Intervals are of 95 %; KL is in nats from SFT, per summary."]

@@ -8,7 +8,7 @@ import pytest
 from prefrl.summarize.order import after
 from prefrl.summarize.run import begin, run
 from prefrl.summarize.settings import Settings
-from tests.tiny_summaries import copied
+from tests.tiny_summaries import TINY, copied
 
 OF_EVALUATE = "evaluate.json, summary.json, likert.csv, likert.key.json"
 
@@ -60,6 +60,17 @@ def test_results_of_another_policy_are_refused_before_one_is_trained(finished):
     run(folder)
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert {line["rollout/beta"] for line in lines} == {1}
+
+
+def test_a_preset_of_other_settings_is_refused_and_its_own_go_on(finished):
+    folder, seeded = begin(finished, {}), {"seed": TINY["seed"]}
+    preset = {name: value for name, value in TINY.items() if name not in seeded}
+    for given, of in ({}, TINY), (seeded, preset), ({"device": "cpu"}, TINY):
+        assert begin(finished, given, of).settings == replace(folder.settings, device=given.get("device", "auto"))
+    before = contents(finished)
+    with pytest.raises(ValueError, match=r"copy was begun with seed 3, not 0 as the preset says: leave out --preset"):
+        begin(finished, {}, preset)
+    assert contents(finished) == before
 
 
 def test_policies_that_a_reward_measured_follow_it(summariser, tmp_path):

@@ -38,6 +38,8 @@ def refusal(capsys, tmp_path, *command):
     [
         ({"data": "scitldr2"}, "no data 'scitldr2': did you mean 'scitldr'?"),
         ({"data": "jsonl"}, "say where the posts are: jsonl:FOLDER"),
+        ({"data": "grammar:foo"}, "grammar is made up and reads nothing: leave out what follows it in 'grammar:foo'"),
+        ({"data": "grammar:"}, "leave out what follows it in 'grammar:'"),
         ({"sft": "stf"}, "no sft 'stf': did you mean 'sft'?"),
         ({"sft": "pretrain"}, "sft 'pretrain' is no SFT"),
         ({"sft": "sft(epochs=0)"}, "epochs must be positive, got 0"),
@@ -58,11 +60,15 @@ def refusal(capsys, tmp_path, *command):
         ({"score": "1e999"}, "no score '1e999'"),
         ({"score": "mni"}, "no score 'mni': did you mean 'min'?"),
         ({"reward": "tests.tiny_summaries:shrot"}, "no reward 'shrot': did you mean 'short'?"),
+        ({"reward": "tests.tiny_summaries:xyz"}, "no reward 'xyz': there are begun, broken, copied, prefers_short,"),
         ({"reward": "mine"}, "no reward 'mine'"),
         ({"algo": "pppo"}, "no algorithm 'pppo': did you mean 'ppo'?"),
         ({"kl": "kl(beta=-1)"}, "beta must not be negative"),
         ({"temperature": 0.0}, "temperature must be a number above 0, got 0.0"),
         ({"hyper": {"learning_rat": 1}}, "no setting of LMPPO 'learning_rat': did you mean 'learning_rate'?"),
+        ({"hyper": {"lr": 1}}, "no setting of LMPPO 'lr': did you mean 'learning_rate'?"),
+        ({"hyper": {"_init_setup_model": 1}}, "no setting of LMPPO '_init_setup_model': "),
+        ({"hyper": {"qqq": 1}}, "'qqq': there are batch_size, clip_range, clip_range_vf, ent_coef, gae_lambda, gamma,"),
         ({"dpo": "ipo"}, "dpo 'ipo' is no DPO"),
         ({"heads": 5}, "width 192 cannot be shared by 5 heads"),
         ({"episodes": 0}, "episodes must be at least 1, got 0"),
@@ -80,10 +86,14 @@ def test_a_setting_is_refused_before_anything_is_made(given, why, tmp_path, caps
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        (["evalute", "--out", "new"], "did you mean 'evaluate'?"),
+        (["evalute", "--out", "new"], "no stage 'evalute': did you mean 'evaluate'?"),
         (["run"], "the following arguments are required: --out"),
-        (["run", "--out", "new", "--preset", "tinny"], "did you mean 'tiny'?"),
+        (["run", "--out", "new", "--preset", "tinny"], "no preset 'tinny': did you mean 'tiny'?"),
         (["ppo", "--out", "new"], "new has no settings.yaml: begin with `prefrl summarize sft --out new`"),
+        (
+            ["ppo", "--preset", "tiny", "--out", "my new"],
+            "begin with `prefrl summarize sft --preset tiny --out 'my new'`",
+        ),
         (["likert", "--out", "new"], "new has no settings.yaml"),
         (["run", "--out", "full"], "full holds something else: choose another --out"),
     ],
@@ -158,7 +168,7 @@ def test_what_stages_came_to_is_printed_in_words(summariser, tmp_path, capsys):
     assert main(["summarize", "run", "--out", str(path)]) == 0
     printed = capsys.readouterr().out
     assert [line.split(":")[0] for line in printed.splitlines()[: len(STAGES)]] == [*STAGES]
-    assert "over SFT: share of the judged posts (8)" in printed
+    assert "over SFT: share of judged posts (8)" in printed
     assert "nats from SFT" in printed and "best of 2" in printed and printed.endswith(f"{path}\n")
     assert main(["summarize", "ppo", "--out", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ppo"]["ppo/episodes"] == 64
@@ -168,7 +178,7 @@ def test_of_one_judged_post_no_bounds_are_told(summariser, tmp_path, capsys):
     path = copied(summariser, tmp_path / "copy", "evaluate")
     assert main(["summarize", "evaluate", "--out", str(path), "--judged", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "over SFT: share of the judged posts (1)" in printed and "% (-)" in printed and "nan" not in printed
+    assert "over SFT: share of judged posts (1)" in printed and "% (-)" in printed and "nan" not in printed
     for file in path.glob("*.json"):
         json.loads(file.read_text(), parse_constant=pytest.fail)
     wins = json.loads((path / "evaluate.json").read_text())["policies"]["policy"]["over_sft"]["wins"]
