@@ -60,7 +60,7 @@ def refusal(capsys, tmp_path, *command):
         ({"score": "1e999"}, "no score '1e999'"),
         ({"score": "mni"}, "no score 'mni': did you mean 'min'?"),
         ({"reward": "tests.tiny_summaries:shrot"}, "no reward 'shrot': did you mean 'short'?"),
-        ({"reward": "tests.tiny_summaries:xyz"}, "no reward 'xyz': there are begun, broken, copied, prefers_short,"),
+        ({"reward": "tests.tiny_summaries:xyz"}, "no reward 'xyz': there are always_left, begun, broken, copied,"),
         ({"reward": "mine"}, "no reward 'mine'"),
         ({"algo": "pppo"}, "no algorithm 'pppo': did you mean 'ppo'?"),
         ({"kl": "kl(beta=-1)"}, "beta must not be negative"),
