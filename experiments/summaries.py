@@ -1,7 +1,7 @@
 """Summaries of papers from an oracle's preferences, and what reward models learn of people's: the report of both.
 
     python -m experiments.summaries --data FOLDER_OF_SCITLDR [--human sorted_scores.json] [--judged oai1b_judged.csv]
-        [--seeds 3] [--jobs 2] [--edition cpu] [--out runs/summaries]
+        [--seeds 3] [--curves 3] [--jobs 2] [--edition cpu] [--out runs/summaries]
 
 A model of about a million parameters learns from scratch to sum up an abstract in a sentence. Its reward comes from
 comparisons that an oracle answers: ROUGE to what people wrote, which it does not see, wrong once in four. Each result
@@ -35,6 +35,7 @@ def main() -> None:
     asked.add_argument("--human", type=Path, help="people's scores of summaries of news")
     asked.add_argument("--judged", type=Path, help="CSV of judged posts")
     asked.add_argument("--seeds", type=int, default=3)
+    asked.add_argument("--curves", type=int, default=3, help="seeds of which more than the headline's run is made")
     asked.add_argument("--jobs", type=int, default=2, help="runs at a time, one torch thread each")
     asked.add_argument("--edition", choices=EDITIONS, default="cpu", help="how large all is")
     asked.add_argument("--out", type=Path, default=Path("runs/summaries"))
@@ -47,7 +48,7 @@ def report(given: argparse.Namespace, edition: Edition) -> None:
     """Makes what is missing, and the page."""
     given.out.mkdir(parents=True, exist_ok=True)
     data = f"scitldr:{given.data}"
-    planned = tasks(edition, given.seeds)
+    planned = tasks(edition, given.seeds, given.curves)
     runs = {(task.seed, task.name): partial(made, task, edition, data, given.out) for task in planned}
     published: dict[tuple[int, str], Work] = {
         (0, name): partial(people.told, name, edition, given.out, given.human, given.judged)

@@ -85,13 +85,17 @@ class Task:
         return f"ppo-{self.beta:g}-{self.score}" if self.method == "ppo" else self.method
 
 
-def tasks(edition: Edition, seeds: int) -> list[Task]:
-    """The headline's runs come first; the bases, which all others need, before them."""
+def tasks(edition: Edition, seeds: int, curves: int) -> list[Task]:
+    """The headline's runs of all seeds come first, the bases, which all need, before them.
+
+    All else is made of the first `curves` seeds.
+    """
     bases = [Task(seed, "base") for seed in range(seeds)]
+    headline = [Task(seed, "ppo", *edition.headline) for seed in range(seeds)]
     learned = [("ppo", beta, score) for beta in edition.betas for score in edition.scores]
-    learned.sort(key=lambda run: run[1:] != edition.headline)
-    others = [("best-of-n", 0.0, ""), *((method, 0.0, "") for method in DIRECT)]
-    return bases + [Task(seed, *run) for run in learned[:1] + others + learned[1:] for seed in range(seeds)]
+    others = [("best-of-n", 0.0, ""), *((method, 0.0, "") for method in DIRECT), *learned]
+    rest = [Task(seed, *run) for run in others if run[1:] != edition.headline for seed in range(min(seeds, curves))]
+    return bases + headline + rest
 
 
 def made(task: Task, edition: Edition, data: str, out: Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def run(papers, folder):
 def test_the_report_has_a_record_of_every_method_and_a_point_of_every_snapshot(report):
     records = summaries.read(report / "runs")
     assert {record["method"] for record in records} == METHODS
-    assert len(records) == len(tasks(EDITIONS["trial"], 1))
+    assert len(records) == len(tasks(EDITIONS["trial"], 1, curves=1))
     [learned] = [record for record in records if record["name"] == "ppo-0.03-min"]
     assert [point["episodes"] for point in learned["points"]] == [64, 128]
 
@@ -80,10 +80,11 @@ def test_what_is_there_is_not_made_again_and_what_a_kill_cut_off_is(report, pape
 
 
 def test_bases_come_first_and_then_the_run_that_targets_are_for():
-    names = [(task.seed, task.name) for task in tasks(EDITIONS["cpu"], 2)]
+    names = [(task.seed, task.name) for task in tasks(EDITIONS["cpu"], 2, curves=2)]
     first = Task(0, "ppo", *EDITIONS["cpu"].headline).name
     assert names[:4] == [(0, "base"), (1, "base"), (0, first), (1, first)]
     assert len(names) == len({*names}) == 2 * (1 + 8 + 1 + 3)
+    assert len(tasks(EDITIONS["cpu"], 2, curves=1)) == 2 * (1 + 1) + (7 + 1 + 3)
 
 
 def test_pessimism_is_told_where_policies_were_paid_most():
