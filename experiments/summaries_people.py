@@ -23,8 +23,9 @@ from prefrl.summarize.settings import Settings
 from prefrl.text.accuracy import BASELINES, Scores, accuracies
 from prefrl.text.data import Judgement, judged, scitldr, scored
 from prefrl.text.fitting import KWise, Texts
-from prefrl.text.models import LanguageModel, load_model, new_model, on, save_model
+from prefrl.text.models import LanguageModel, load_model, on, save_model
 from prefrl.text.reward_model import RewardModel
+from prefrl.text.scratch import new_model
 from prefrl.text.sft import Pretrain
 from prefrl.text.tokens import PreTrainedTokenizerBase, load_tokenizer, train_tokenizer
 from prefrl.types import Array, Comparison
@@ -74,7 +75,8 @@ def read(edition: Edition, data: str, out: Path, human: Path | None, posts: Path
     texts = plain(data, human, posts)
     context = max(each.prompt_length + each.response_length for each in published(human, posts).values())
     tokenizer = train_tokenizer(texts, settings.vocab)
-    model = new_model(tokenizer, settings.layers, settings.width, settings.heads, context, settings.seed)
+    shape, kind = (settings.layers, settings.width, settings.heads), parts.scratch(settings) or "gpt2"
+    model = new_model(tokenizer, *shape, context, settings.seed, kind)
     learn = replace(parts.pretrain(settings) or Pretrain(), epochs=edition.reading)
     unfinished = out / ".reader"
     found = learn(on(device(settings.device), model), tokenizer, texts, folder=unfinished, progress=True)

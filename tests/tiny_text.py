@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from prefrl.text.models import new_model
 from prefrl.text.samples import Example, Prompt, Samples
+from prefrl.text.scratch import new_model
 from prefrl.text.tokens import encode_prompts, to_samples, train_tokenizer
 
 WHO = ("the cat", "a dog", "the old man", "my sister", "a child", "the bird")

@@ -14,7 +14,8 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 from experiments.benchmarks import text_task
 from experiments.benchmarks.measure import Row, arguments, publish, ratios, table, workers
 from prefrl.text.generate import generate
-from prefrl.text.models import autocast, count_parameters, new_model
+from prefrl.text.models import autocast, count_parameters
+from prefrl.text.scratch import new_model
 from prefrl.text.sft import SFT
 from prefrl.text.tokens import encode_prompts, to_samples
 

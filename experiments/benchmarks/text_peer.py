@@ -26,8 +26,9 @@ from experiments.benchmarks import text_task
 from experiments.benchmarks.measure import Row, arguments, installed, markdown, publish, ratios, scratch, table, workers
 from prefrl.text.algorithms import LMPPO
 from prefrl.text.kl import KL
-from prefrl.text.models import load_model, new_model, save_model
+from prefrl.text.models import load_model, save_model
 from prefrl.text.samples import Prompt, Samples
+from prefrl.text.scratch import new_model
 from prefrl.text.sft import SFT
 from prefrl.text.tokens import encode_prompts, load_tokenizer, to_samples
 from prefrl.types import Array

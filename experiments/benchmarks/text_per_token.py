@@ -27,8 +27,9 @@ from experiments.benchmarks import text_task
 from experiments.benchmarks.measure import Row, arguments, interleaved, publish, ratios, table
 from prefrl.text.algorithms import LMPPO
 from prefrl.text.environment import on_text
-from prefrl.text.models import backbone, new_model
+from prefrl.text.models import backbone
 from prefrl.text.samples import Prompt, positions
+from prefrl.text.scratch import new_model
 from prefrl.text.tokens import encode_prompts
 from prefrl.types import Array
 

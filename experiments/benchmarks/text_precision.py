@@ -15,6 +15,7 @@ from experiments.benchmarks.measure import Row, arguments, interleaved, publish,
 from prefrl.reward.networks import multiplies_bfloat16
 from prefrl.text import models
 from prefrl.text.generate import generate, log_probs
+from prefrl.text.scratch import new_model
 from prefrl.text.tokens import encode_prompts
 
 WIDTHS = (64, 128, 256)
@@ -25,7 +26,7 @@ Cost = dict[str, float]
 
 def cost(precision: str, width: int, layers: int, vocabulary: int, batch: int, prompt: int, longest: int) -> Cost:
     tokenizer = text_task.tokenizer()
-    model = models.new_model(tokenizer, layers, width, context=prompt + longest)
+    model = new_model(tokenizer, layers, width, context=prompt + longest)
     model.resize_token_embeddings(vocabulary, mean_resizing=False)
     prompts, _ = encode_prompts(tokenizer, text_task.prompts(batch, prompt, seed=1), prompt)
     with (

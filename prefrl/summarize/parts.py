@@ -23,12 +23,13 @@ from prefrl.text.kl import KL
 from prefrl.text.oracle import Quality
 from prefrl.text.reward_model import Combine, Pessimism, least, mean
 from prefrl.text.rollouts import SequenceRollouts
+from prefrl.text.scratch import check_kind
 from prefrl.text.sft import SFT, Pretrain
 
 ALGORITHMS: Mapping[str, type[SequenceRollouts]] = {"ppo": LMPPO, "a2c": LMA2C, "trpo": LMTRPO}
 METHODS: Mapping[str, type[DPO | IPO | KTO]] = {"dpo": DPO, "ipo": IPO, "kto": KTO}
 COMBINED: Mapping[str, Combine] = {"mean": mean, "min": least}
-JUDGE, REFERENCE = "judge", "reference"
+JUDGE, REFERENCE, NEW = "judge", "reference", "new"
 T = TypeVar("T")
 
 
@@ -48,8 +49,18 @@ def check(settings: Settings) -> None:
         find(settings)
     for method in DIRECT:
         directly(settings, method)
+    scratch(settings)
     _check_oracle(settings)
     _check_hyper(settings)
+
+
+def scratch(settings: Settings) -> str | None:
+    """The kind of a new model, None where the settings name one that is there."""
+    name, _, kind = settings.model.partition(":")
+    if name != NEW:
+        return None
+    check_kind(kind := kind or "gpt2")
+    return kind
 
 
 def sft(settings: Settings) -> SFT:

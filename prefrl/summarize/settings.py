@@ -31,7 +31,9 @@ class Settings:
 
     data: str = of(TOKENS, "grammar", "grammar, or scitldr, tldr, jsonl with a colon and a folder, file or hub's name")
     posts: int = of(TOKENS, 100_000, "posts to learn from, at most")
-    model: str = of(TOKENS, "new", "new: from scratch; or a Hugging Face causal language model's folder or name")
+    model: str = of(
+        TOKENS, "new", "new: from scratch, new:llama; or a Hugging Face causal language model's folder or name"
+    )
     vocab: int = of(TOKENS, 4_000, "tokens that a new model's tokenizer learns")
     layers: int = of(BEGUN, 4, "of a new model")
     width: int = of(BEGUN, 192, "of a new model's layers")

@@ -8,12 +8,11 @@ from prefrl.summarize import parts
 from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.posts import Posts, of_length, posts
 from prefrl.summarize.settings import BEGUN, Settings
-from prefrl.text.models import PreTrainedModel, context_of, count_parameters, load_model, new_model, on, save_model
+from prefrl.text.models import PreTrainedModel, context_of, count_parameters, load_model, on, save_model
 from prefrl.text.samples import Example, Samples
+from prefrl.text.scratch import new_model
 from prefrl.text.sft import Pretrain
 from prefrl.text.tokens import PreTrainedTokenizerBase, encode_prompts, load_tokenizer, to_samples, train_tokenizer
-
-NEW = "new"
 
 
 def learn(folder: SummaryFolder) -> dict[str, float]:
@@ -56,9 +55,9 @@ def _pretrained(folder: SummaryFolder, settings: Settings, of: Posts, pretrain: 
 def _begun(settings: Settings, of: Posts) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """As the settings name them; what is new comes from `seed`."""
     needed = settings.prompt_length + settings.response_length
-    if settings.model == NEW:
+    if kind := parts.scratch(settings):
         learned = train_tokenizer((f"{e.prompt} {' '.join(e.references)}" for e in of.train), settings.vocab)
-        made = new_model(learned, settings.layers, settings.width, settings.heads, needed, settings.seed)
+        made = new_model(learned, settings.layers, settings.width, settings.heads, needed, settings.seed, kind)
         return learned, on(device(settings.device), made)
     tokenizer, model = named(settings.model, settings)
     if needed > context_of(model):

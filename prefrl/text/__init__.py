@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from prefrl.text.judge import OnSegments as OnSegments
     from prefrl.text.kl import KL as KL
     from prefrl.text.models import load_model as load_model
-    from prefrl.text.models import new_model as new_model
     from prefrl.text.models import save_model as save_model
     from prefrl.text.models import with_lora as with_lora
     from prefrl.text.oracle import Preferring as Preferring
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from prefrl.text.sampling import Policy as Policy
     from prefrl.text.sampling import Sampler as Sampler
     from prefrl.text.sampling import references as references
+    from prefrl.text.scratch import new_model as new_model
     from prefrl.text.sft import SFT as SFT
     from prefrl.text.sft import Pretrain as Pretrain
     from prefrl.text.tokens import load_tokenizer as load_tokenizer
@@ -92,7 +92,7 @@ _HOMES = {
     "OnSegments": "judge",
     "KL": "kl",
     "load_model": "models",
-    "new_model": "models",
+    "new_model": "scratch",
     "save_model": "models",
     "with_lora": "models",
     "Preferring": "oracle",

@@ -1,4 +1,4 @@
-"""Language models: made from scratch, loaded by name, saved, with low-rank adapters, and frozen as a reference."""
+"""Language models: loaded by name, saved, with low-rank adapters, and frozen as a reference."""
 
 import inspect
 import warnings
@@ -14,8 +14,6 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
@@ -30,34 +28,6 @@ LanguageModel = PreTrainedModel | PeftModel
 """A causal language model of transformers, with or without adapters."""
 WIDE = 128
 """From here on rounding weights and inputs costs a CPU less than it saves in multiplying them."""
-
-
-def new_model(
-    tokenizer: PreTrainedTokenizerBase,
-    layers: int = 2,
-    width: int = 64,
-    heads: int = 2,
-    context: int = 256,
-    seed: int = 0,
-) -> GPT2LMHeadModel:
-    """A GPT-2 without dropout, from scratch: `layers` of `width`, for prompts and continuations of `context` tokens."""
-    config = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_positions=context,
-        n_embd=width,
-        n_layer=layers,
-        n_head=heads,
-        activation_function="gelu_pytorch_tanh",  # GPT-2's own, as one operation in place of seven
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return without_dropout(GPT2LMHeadModel(config))
 
 
 def load_model(name_or_path: str | Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

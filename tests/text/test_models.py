@@ -6,14 +6,16 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from prefrl.text.generate import log_probs
 from prefrl.text.models import (
+    context_of,
     count_parameters,
     load_model,
-    new_model,
     reference_of,
     save_model,
+    width_of,
     with_lora,
     without_dropout,
 )
+from prefrl.text.scratch import new_model
 from prefrl.text.tokens import PAD, load_tokenizer, train_tokenizer
 from tests import tiny_text
 
@@ -39,6 +41,19 @@ def test_the_same_seed_makes_the_same_model_and_leaves_torchs_generator_alone(to
     first, second, third = (new_model(tokenizer, 1, 16, 2, 32, seed) for seed in (0, 0, 1))
     assert torch.equal(parameters(first), parameters(second)) and not torch.equal(parameters(first), parameters(third))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("kind", "made"), [("gpt2", GPT2LMHeadModel), ("llama", LlamaForCausalLM)])
+def test_new_models_of_both_kinds_are_as_wide_and_deep_as_asked_and_about_as_large(tokenizer, kind, made):
+    model = new_model(tokenizer, layers=3, width=32, heads=2, context=20, kind=kind)
+    assert isinstance(model, made)
+    assert (width_of(model), model.config.num_hidden_layers, context_of(model)) == (32, 3, 20)
+    assert count_parameters(model) == pytest.approx(32 * len(tokenizer) + 3 * 12 * 32**2, rel=0.1)
+
+
+def test_a_new_model_of_no_kind_is_refused_with_the_kinds(tokenizer):
+    with pytest.raises(ValueError, match="no kind of new model is 'rwkv': there are gpt2, llama"):
+        new_model(tokenizer, kind="rwkv")
 
 
 @pytest.mark.parametrize("family", [0, 1, 2])

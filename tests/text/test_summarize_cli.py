@@ -49,6 +49,7 @@ def refusal(capsys, tmp_path, *command):
         ({"sources": " "}, "sources names nobody"),
         ({"oracle": "ruoge"}, "no oracle 'ruoge': did you mean 'rouge'?"),
         ({"oracle": "judge:"}, "--oracle judge:FOLDER"),
+        ({"model": "new:rwkv"}, "no kind of new model is 'rwkv': there are gpt2, llama"),
         ({"oracle": "tests.tiny_summaries:prefers_shrot"}, "did you mean 'prefers_short'?"),
         ({"oracle": "tests.tiny_summaries:NO_FUNCTION"}, "cannot be called: name a function"),
         ({"comparisons_from": "csv:a"}, "no kind of answers 'csv'"),

@@ -7,7 +7,8 @@ import torch
 from experiments.benchmarks import text_task
 from experiments.benchmarks.text_generation import theirs
 from experiments.benchmarks.text_per_token import LastHidden, Tokens
-from prefrl.text.models import backbone, new_model
+from prefrl.text.models import backbone
+from prefrl.text.scratch import new_model
 
 
 @pytest.fixture(scope="module")
