@@ -1,4 +1,4 @@
-"""What the oracle says of greedy summaries: of policies against SFT, and against what a person wrote."""
+"""What the oracle says of summaries: of policies against SFT, and against what a person wrote."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from experiments.summaries_runs import read_greedy
+from experiments.summaries_measure import GREEDY
+from experiments.summaries_runs import read_said
 from prefrl.summarize import parts
 from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.posts import posts
@@ -39,22 +40,22 @@ class Jury:
         blind, people = zip(*left_out, strict=True) if left_out else ((), ())
         return cls(out, parts.quality(settings), examples, blind, people)
 
-    def over_sft(self, name: str, seeds: Sequence[int]) -> Evaluation:
+    def over_sft(self, name: str, seeds: Sequence[int], how: str = GREEDY) -> Evaluation:
         """Of each post, the seeds' preferences are averaged, so that posts are what the interval is over."""
-        ours, theirs = ([text for s in seeds for text in read_greedy(self.out, s, each)] for each in (name, SFT))
+        ours, theirs = ([text for s in seeds for text in read_said(self.out, s, each, how)] for each in (name, SFT))
         judge = Preferring(self.quality, by_prompt(self.examples))
         return evaluate([*self.examples] * len(seeds), ours, theirs, judge)
 
-    def over_people(self, name: str, seeds: Sequence[int]) -> Evaluation:
+    def over_people(self, name: str, seeds: Sequence[int], how: str = GREEDY) -> Evaluation:
         """As `over_sft`."""
         several = [row for row, example in enumerate(self.examples) if len(example.references) > 1]
-        ours = [said[row] for said in (read_greedy(self.out, s, name) for s in seeds) for row in several]
+        ours = [said[row] for said in (read_said(self.out, s, name, how) for s in seeds) for row in several]
         judge = Preferring(self.quality, by_prompt(self.blind))
         return evaluate([*self.blind] * len(seeds), ours, [*self.people] * len(seeds), judge)
 
     def mean_quality(self, name: str, seeds: Sequence[int]) -> float:
         """Of greedy summaries."""
-        said = [read_greedy(self.out, seed, name) for seed in seeds]
+        said = [read_said(self.out, seed, name) for seed in seeds]
         return float(np.mean([self.quality(e, text) for texts in said for e, text in zip(self.examples, texts)]))
 
 

@@ -26,6 +26,7 @@ from prefrl.text.samples import Example, Samples, cat
 from prefrl.text.sampling import Policy, sample_pairs
 from prefrl.text.tokens import PreTrainedTokenizerBase, encode_prompts
 
+GREEDY, DRAWN = HOW = "greedy", "drawn"
 AT_ONCE = 32
 """Continuations of one batch."""
 
@@ -41,7 +42,7 @@ class Bench:
     quality: Quality
     """The oracle's, without its noise."""
     examples: Sequence[Example]
-    """All of the held-out split: greedy summaries of them are compared."""
+    """All of the held-out split: summaries of them are compared."""
     drawn: Sequence[Example]
     """Those of which summaries are drawn, to measure KL, reward and quality."""
 
@@ -54,10 +55,14 @@ class Bench:
         reward = RewardModel.load(base.model("reward"), str(sft.device))
         return cls(settings, tokenizer, sft, reward, parts.quality(settings), test[: settings.judged], test[:prompts])
 
-    def greedy(self, model: LanguageModel) -> list[str]:
-        """The likeliest summaries of all held-out posts."""
+    def said(self, model: LanguageModel) -> dict[str, list[str]]:
+        """Summaries of all held-out posts, the likeliest ones and those that are drawn as in training, by HOW."""
         lengths = self.settings.prompt_length, self.settings.response_length
-        return Policy(model, self.tokenizer, *lengths, temperature=0)(self.examples, 0)
+        warm = {GREEDY: 0.0, DRAWN: self.settings.temperature}
+        return {
+            how: Policy(model, self.tokenizer, *lengths, temperature)(self.examples, self.settings.seed)
+            for how, temperature in warm.items()
+        }
 
     def point(self, model: LanguageModel) -> dict[str, float]:
         """Of summaries drawn as in training: KL in nats per summary, what members say, quality, length, copying."""

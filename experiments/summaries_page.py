@@ -10,7 +10,7 @@ import numpy as np
 from experiments.benchmarks.measure import markdown
 from experiments.summaries_figures import draw
 from experiments.summaries_judged import SFT, Jury, by_name, last
-from experiments.summaries_runs import read_greedy
+from experiments.summaries_runs import read_said
 from prefrl.files import whole
 from prefrl.intervals import Interval
 from prefrl.text.accuracy import Cell, table
@@ -209,7 +209,7 @@ def _published(records: Sequence[Record]) -> list[str]:
 def _samples(jury: Jury, runs: Mapping[str, Sequence[Record]], headline: str) -> str:
     """From SciTLDR (Apache-2.0), by the paper's id."""
     names = [name for name in (SFT, headline) if name in runs]
-    said = {name: read_greedy(jury.out, runs[name][0]["seed"], name) for name in names}
+    said = {name: read_said(jury.out, runs[name][0]["seed"], name) for name in names}
     blocks = []
     for row, example in enumerate(jury.examples[:SHOWN]):
         lines = [f"**{example.id}**", f"- a person: {example.references[0]}"]

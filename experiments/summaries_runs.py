@@ -9,7 +9,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
-from experiments.summaries_measure import Bench, told_right
+from experiments.summaries_measure import GREEDY, Bench, told_right
 from prefrl.control.policy import device
 from prefrl.files import read_json, whole
 from prefrl.summarize import parts
@@ -126,15 +126,16 @@ def _base(base: SummaryFolder, edition: Edition) -> dict[str, Any]:
 
 
 def _measured(bench: Bench, model: Path, kept: Path) -> dict[str, float]:
-    """The point of a saved model; its greedy summaries are kept."""
-    _keep_greedy(bench, model, kept)
+    """The point of a saved model; its summaries are kept."""
+    _keep(bench, model, kept)
     return bench.point(on_device(bench, model))
 
 
-def _keep_greedy(bench: Bench, model: Path, kept: Path) -> None:
+def _keep(bench: Bench, model: Path, kept: Path) -> None:
     kept.mkdir(parents=True, exist_ok=True)
-    with whole(kept / "greedy.json") as file:
-        file.write(json.dumps(bench.greedy(on_device(bench, model))).encode())
+    for how, texts in bench.said(on_device(bench, model)).items():
+        with whole(kept / f"{how}.json") as file:
+            file.write(json.dumps(texts).encode())
 
 
 def on_device(bench: Bench, model: Path) -> LanguageModel:
@@ -183,7 +184,7 @@ def _ppo(base: SummaryFolder, bench: Bench, task: Task, edition: Edition, folder
         save_model(algorithm.language_model, bench.tokenizer, folder / f"at-{algorithm.episodes}")
     at = {int(path.name.removeprefix("at-")): path for path in folder.glob("at-*")}
     points = [{"episodes": number} | bench.point(on_device(bench, model)) for number, model in sorted(at.items())]
-    _keep_greedy(bench, at[max(at)], folder)
+    _keep(bench, at[max(at)], folder)
     return {"points": points, "astray": astray}
 
 
@@ -207,7 +208,7 @@ def _algorithm(base: SummaryFolder, bench: Bench, task: Task, folder: Path) -> L
     return LMPPO.load(saved, *given, **options) if saved.is_file() else LMPPO(*given, **options)
 
 
-def read_greedy(out: Path, seed: int, name: str) -> list[str]:
+def read_said(out: Path, seed: int, name: str, how: str = GREEDY) -> list[str]:
     """What a policy says of every held-out post."""
-    found: list[str] = read_json(out / f"seed-{seed}" / name / "greedy.json")
+    found: list[str] = read_json(out / f"seed-{seed}" / name / f"{how}.json")
     return found
