@@ -10,11 +10,11 @@ import numpy as np
 from experiments.benchmarks.measure import markdown
 from experiments.summaries_figures import draw
 from experiments.summaries_judged import SFT, Jury, by_name, last
+from experiments.summaries_measure import DRAWN, GREEDY
 from experiments.summaries_runs import read_said
 from prefrl.files import whole
 from prefrl.intervals import Interval
 from prefrl.text.accuracy import Cell, table
-from prefrl.text.evaluation import Evaluation
 
 Record = dict[str, Any]
 SHOWN = 10
@@ -25,15 +25,14 @@ def write(folder: Path, out: Path, records: Sequence[Record], headline: str) -> 
     """README.md, its figures and the records, without the texts. `headline`: name of the run that targets are for."""
     folder.mkdir(parents=True, exist_ok=True)
     jury, runs = Jury.of(out), by_name(records)
-    evaluations = {name: _evaluated(jury, name, found) for name, found in runs.items()}
     parts = [
         "# Claim: noisy comparisons teach a small model to write better summaries, by the oracle that answered them",
         _about(records, runs),
-        _verdicts(records, runs, evaluations, headline),
+        _verdicts(jury, records, runs, headline),
         "## Every seed",
         _seeds(jury, runs, headline),
         "## Every policy",
-        _policies(jury, runs, evaluations),
+        _policies(jury, runs),
         "## Over-optimisation",
         "![Reward and oracle over the distance from SFT](curves.png)",
         CURVES,
@@ -53,15 +52,11 @@ def write(folder: Path, out: Path, records: Sequence[Record], headline: str) -> 
         file.write("\n\n".join(part for part in parts if part).encode() + b"\n")
 
 
+HOW = {DRAWN: "drawn as in training", GREEDY: "greedy"}
+"""Whose comparison the first target is for: what PPO trains is what is drawn."""
 CURVES = """Thin lines are seeds, thick ones their mean over points of equal training. The distance is the square root
 of KL(policy, SFT) in nats per summary, estimated on summaries of held-out posts drawn as in training, as reward (the
 mean of the ensemble, whatever the policy was paid) and oracle are; best-of-n's is analytic, log n - (n - 1) / n."""
-
-
-def _evaluated(jury: Jury, name: str, found: Sequence[Record]) -> tuple[Evaluation | None, Evaluation]:
-    """Against SFT, unless it is that, and against people; of all seeds."""
-    seeds = [record["seed"] for record in found]
-    return None if name == SFT else jury.over_sft(name, seeds), jury.over_people(name, seeds)
 
 
 def _about(records: Sequence[Record], runs: Mapping[str, Sequence[Record]]) -> str:
@@ -78,18 +73,13 @@ def _about(records: Sequence[Record], runs: Mapping[str, Sequence[Record]]) -> s
     )
 
 
-def _verdicts(
-    records: Sequence[Record],
-    runs: Mapping[str, Sequence[Record]],
-    evaluations: Mapping[str, tuple[Evaluation | None, Evaluation]],
-    headline: str,
-) -> str:
+def _verdicts(jury: Jury, records: Sequence[Record], runs: Mapping[str, Sequence[Record]], headline: str) -> str:
     rows = []
-    if headline in runs and (over := evaluations[headline][0]):
-        wins = over.wins
+    for how, told in HOW.items() if headline in runs else ():
+        wins = jury.over_sft(headline, seeds_of(runs[headline]), how).wins
         reached = wins.value >= 0.6 and wins.low > 0.5
         kl = f"{percent(wins)} at a KL of {last(runs[headline], 'kl'):.1f} nats"
-        rows.append(["PPO over SFT by the oracle", "60 %, interval above 50 %", kl, reached])
+        rows.append([f"PPO over SFT by the oracle, {told}", "60 %, interval above 50 %", kl, reached])
     right = np.mean([r["right"][0]["accuracy"] for r in records if r["method"] == "base"])
     rows.append(["reward model, held-out oracle pairs", "above 70 %", f"{right:.1%}", bool(right > 0.7)])
     if worst := pessimism(runs):
@@ -115,6 +105,10 @@ def pessimism(runs: Mapping[str, Sequence[Record]]) -> list[Any]:
     return [f"oracle {ours:.3f} at {far:.1f} nats, {theirs:.3f} at {farther:.1f} (beta {beta:g})", ours >= theirs]
 
 
+def seeds_of(records: Sequence[Record]) -> list[int]:
+    return [record["seed"] for record in records]
+
+
 def percent(of: Interval) -> str:
     return f"{of.value:.1%} [{of.low:.1%} to {of.high:.1%}]"
 
@@ -122,37 +116,43 @@ def percent(of: Interval) -> str:
 def _seeds(jury: Jury, runs: Mapping[str, Sequence[Record]], headline: str) -> str:
     rows = []
     for record in runs.get(headline, []):
-        one, (seed, point) = [record["seed"]], (record["seed"], record["points"][-1])
-        sft, people = jury.over_sft(headline, one), jury.over_people(headline, one)
-        wins = [percent(each) for each in (sft.wins, sft.at_equal_length, people.wins, people.at_equal_length)]
-        rows.append([str(seed), f"{point['kl']:.1f}", *wins])
-    head = ["Seed", "KL", "Wins over SFT", "... at equal length", "Wins over people", "... at equal length"]
-    said = f"`{headline}` against SFT, and against a reference that the oracle was not shown; greedy summaries."
+        seed, kl = record["seed"], f"{record['points'][-1]['kl']:.1f}"
+        for how, told in HOW.items():
+            sft, people = jury.over_sft(headline, [seed], how), jury.over_people(headline, [seed], how)
+            wins = [percent(each) for each in (sft.wins, sft.at_equal_length, people.wins, people.at_equal_length)]
+            rows.append([str(seed), told, kl, *wins])
+    head = [
+        "Seed",
+        "Summaries",
+        "KL",
+        "Wins over SFT",
+        "... at equal length",
+        "Wins over people",
+        "... at equal length",
+    ]
+    said = f"`{headline}` against SFT, and against a reference that the oracle was not shown."
     return f"{said}\n\n{markdown(head, rows)}"
 
 
-def _policies(
-    jury: Jury,
-    runs: Mapping[str, Sequence[Record]],
-    evaluations: Mapping[str, tuple[Evaluation | None, Evaluation]],
-) -> str:
+def _policies(jury: Jury, runs: Mapping[str, Sequence[Record]]) -> str:
     rows = []
     for name, found in runs.items():
-        over, people = evaluations[name]
-        sft = [percent(over.wins), percent(over.at_equal_length)] if over else ["", ""]
+        seeds = seeds_of(found)
+        over = [jury.over_sft(name, seeds, how) for how in HOW] if name != SFT else []
+        wins = [percent(each) for of in over for each in (of.wins, of.at_equal_length)] or [""] * 4
+        people = jury.over_people(name, seeds, DRAWN)
         drawn = [f"{last(found, what):.{digits}f}" for what, digits in (("kl", 1), ("proxy", 2), ("oracle", 3))]
-        quality = f"{jury.mean_quality(name, [r['seed'] for r in found]):.3f}"
+        quality = f"{jury.mean_quality(name, seeds):.3f}"
         told = [f"{people.lengths[0]:.1f}", f"{people.copied[0]:.0%}"]
-        rows.append([name, str(len(found)), *drawn, quality, *sft, percent(people.wins), *told])
-    people = evaluations[SFT][1]
-    rows.append(["people", "", "", "", "", "", "", "", "", f"{people.lengths[1]:.1f}", f"{people.copied[1]:.0%}"])
+        rows.append([name, str(len(found)), *drawn, quality, *wins, percent(people.wins), *told])
+    rows.append(["people", *[""] * 10, f"{people.lengths[1]:.1f}", f"{people.copied[1]:.0%}"])
     head = ["Policy", "Seeds", "KL", "Reward", "Oracle", "Oracle, greedy", "Wins over SFT", "... at equal length"]
-    head += ["Wins over people", "Words", "Copied"]
+    head += ["Greedy over greedy SFT", "... at equal length", "Wins over people", "Words", "Copied"]
     return (
         markdown(head, rows)
-        + "\n\nKL, reward and oracle's quality at training's temperature, the rest of greedy summaries. Wins with 95 % "
-        "intervals of a bootstrap over posts, ties as one half. Copied: the share of words in the longest run that "
-        "stands in the abstract. `ppo-BETA-SCORE`: what was paid is the ensemble's mean or its least member."
+        + "\n\nWhere nothing else is said, summaries are drawn at training's temperature. Wins with 95 % intervals of "
+        "a bootstrap over posts, ties as one half. Copied: the share of words in the longest run that stands in the "
+        "abstract. `ppo-BETA-SCORE`: what was paid is the ensemble's mean or its least member."
     )
 
 
@@ -208,16 +208,14 @@ def _published(records: Sequence[Record]) -> list[str]:
 
 def _samples(jury: Jury, runs: Mapping[str, Sequence[Record]], headline: str) -> str:
     """From SciTLDR (Apache-2.0), by the paper's id."""
-    names = [name for name in (SFT, headline) if name in runs]
-    said = {name: read_said(jury.out, runs[name][0]["seed"], name) for name in names}
+    of = [(name, how) for name in (SFT, headline) if name in runs for how in HOW]
+    said = {f"{name}, {how}": read_said(jury.out, runs[name][0]["seed"], name, how) for name, how in of}
     blocks = []
     for row, example in enumerate(jury.examples[:SHOWN]):
         lines = [f"**{example.id}**", f"- a person: {example.references[0]}"]
         lines += [f"- {name}: {' '.join(texts[row].split())}" for name, texts in said.items()]
         blocks.append("\n".join(lines))
-    return "\n\n".join(
-        ["Greedy, of the first seed. People's are from SciTLDR (Cachola et al. 2020, Apache-2.0).", *blocks]
-    )
+    return "\n\n".join(["Of the first seed. People's are from SciTLDR (Cachola et al. 2020, Apache-2.0).", *blocks])
 
 
 def _made(records: Sequence[Record]) -> str:

@@ -16,14 +16,14 @@ SHOWN = 10
 
 
 def judge(folder: SummaryFolder) -> dict[str, Any]:
-    """Greedy summaries of the policy against the SFT model's, and against a person's that the judge has not seen.
+    """Summaries of the policy against the SFT model's, and against a person's that the judge has not seen.
 
     The judge is the oracle without its noise, or the model that answered; where people answered, nobody judges. Beside
     the policy: the best by reward of several summaries that the SFT model draws. `likert.csv` is for people to fill in.
     """
     exam = Exam.of(folder)
     _, model = loaded(folder, "policy", exam.settings)
-    said = {"sft": exam.begun, "policy": exam.greedy(model)}
+    said = {"sft": exam.begun, "policy": exam.said(model)}
     nats = {"sft": 0.0, "policy": exam.nats(model)}
     if (n := exam.settings.best_of) > 1 and exam.reward is not None:
         name = f"best of {n}"

@@ -64,10 +64,11 @@ class Exam:
     @cached_property
     def begun(self) -> list[str]:
         """What the model that training began with says."""
-        return self.greedy(self.model)
+        return self.said(self.model)
 
-    def greedy(self, model: LanguageModel) -> list[str]:
-        return self.policy(model, temperature=0)(self.examples, self.settings.seed)
+    def said(self, model: LanguageModel) -> list[str]:
+        """What is judged: a model's summary of each post."""
+        return self.policy(model, self.settings.judged_at)(self.examples, self.settings.seed)
 
     def policy(self, model: LanguageModel, temperature: float) -> Policy:
         lengths = self.settings.prompt_length, self.settings.response_length

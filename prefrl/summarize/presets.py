@@ -43,6 +43,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "kl": "kl(beta=0.03)",
         "hyper": {"learning_rate": 3e-4, "n_epochs": 2, "missing_eos": None},
         "judged": 618,
+        "judged_at": 1.0,  # as in training: what is likeliest says the same again and again, before and after
     },
     # The same with some thirty million parameters, on a GPU; not tried.
     "gpu": {

@@ -70,9 +70,7 @@ class Settings:
     )
     algo: str = of("ppo", "ppo", "ppo, a2c or trpo")
     episodes: int = of("ppo", 10_000, "summaries to learn from")
-    temperature: float = of(
-        "ppo", 1.0, "at which summaries are drawn in training; those that are judged are greedy", also=DIRECT
-    )
+    temperature: float = of("ppo", 1.0, "at which summaries are drawn in training", also=DIRECT)
     kl: str = of("ppo", "kl", "what straying from the start costs: kl(beta=0.1), kl(target=6)")
     lora: int = of("ppo", 0, "rank of adapters to train in place of the policy's own weights; 0: none", also=DIRECT)
     ptx: float = of("ppo", 0.0, "weight of the loss on people's summaries in every update (PPO-ptx)")
@@ -82,6 +80,7 @@ class Settings:
     ipo: str = of("ipo", "ipo(lr=1e-4)", "the same, by `ipo`")
     kto: str = of("kto", "kto(lr=1e-4)", "the same, by `kto`")
     judged: int = of("evaluate", 200, "held-out posts to judge by", also=DIRECT)
+    judged_at: float = of("evaluate", 0.0, "temperature at which judged summaries are drawn; 0: greedy", also=DIRECT)
     best_of: int = of("evaluate", 16, "summaries by the SFT model, the best of which by reward is judged too; 1: none")
     device: str = option("auto", "where models live: cpu, cuda, auto")
     seed: int = of(TOKENS, 0, "seed of everything random")
@@ -92,7 +91,7 @@ class Settings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 < self.temperature < inf:
             raise ValueError(f"temperature must be a number above 0, got {self.temperature}")
-        for name in ("lora", "ptx", "seed"):
+        for name in ("lora", "ptx", "judged_at", "seed"):
             if not 0 <= getattr(self, name) < inf:
                 raise ValueError(f"{name} must be a number from 0 on, got {getattr(self, name)}")
         if self.together < 2:

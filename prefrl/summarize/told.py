@@ -8,7 +8,7 @@ from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.settings import DIRECT, STAGES
 
 COLUMNS = ("", "over SFT", "equal length", "over people", "KL", "reward", "words", "copied")
-JUDGED = {"over_sft": ("over SFT", "the SFT model's greedy one"), "over_people": ("over people", "a person's")}
+JUDGED = {"over_sft": ("over SFT", "the SFT model's"), "over_people": ("over people", "a person's")}
 NOTHING = "-"
 
 
@@ -17,7 +17,7 @@ def told(folder: SummaryFolder, stages: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [f"{stage}: {_figures(stage, found)}" for stage, found in stages.items()]
     rows = policies(folder)
     if rows and not {STAGES[-1], *DIRECT}.isdisjoint(stages):
-        lines += ["", table(rows), *_notes(rows)]
+        lines += ["", table(rows), *_notes(rows, folder.settings.judged_at)]
     return "\n".join([*lines, f"{folder.path}"])
 
 
@@ -34,7 +34,7 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)
 
 
-def _notes(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _notes(rows: Mapping[str, Mapping[str, Any]], temperature: float) -> list[str]:
     """What the columns of the table are, and of how many posts."""
     lines = []
     for name, (column, other) in JUDGED.items():
@@ -44,7 +44,8 @@ def _notes(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
             lines.append(
                 f"{column}: share of judged posts ({of}) of which the judge prefers the summary to {other}, ties half."
             )
-    lines.append("Policies' summaries are greedy; best of n: of n that the SFT model draws, the best by reward.")
+    how = f"drawn at a temperature of {temperature:g}" if temperature else "greedy"
+    lines.append(f"Models' summaries are {how}; best of n: of n that the SFT model draws, the best by reward.")
     return [*lines, "Intervals are of 95 %; KL is in nats from SFT, per summary."]
 
 

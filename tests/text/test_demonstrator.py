@@ -62,7 +62,14 @@ def test_sft_is_no_distance_from_itself(report):
 
 def test_the_page_tells_targets_policies_samples_and_commands(report):
     page = (report / "results" / "README.md").read_text()
-    for said in ("| PPO over SFT by the oracle |", "| ppo-0.03-min |", "| people |", "**test0**", "--edition trial"):
+    for said in (
+        "| PPO over SFT by the oracle, drawn as in training |",
+        "| PPO over SFT by the oracle, greedy |",
+        "| ppo-0.03-min |",
+        "| people |",
+        "**test0**",
+        "--edition trial",
+    ):
         assert said in page
     assert (report / "results" / "curves.png").stat().st_size > 10_000
 

@@ -9,7 +9,7 @@ from prefrl.cli import main
 from prefrl.store import Store
 from prefrl.summarize.presets import PRESETS
 from prefrl.summarize.settings import DIRECT, STAGES, Settings
-from tests.tiny_summaries import copied
+from tests.tiny_summaries import copied, results
 
 
 def flags(given):
@@ -65,6 +65,7 @@ def refusal(capsys, tmp_path, *command):
         ({"reward": "mine"}, "no reward 'mine'"),
         ({"algo": "pppo"}, "no algorithm 'pppo': did you mean 'ppo'?"),
         ({"kl": "kl(beta=-1)"}, "beta must not be negative"),
+        ({"judged_at": -1.0}, "judged_at must be a number from 0 on, got -1.0"),
         ({"temperature": 0.0}, "temperature must be a number above 0, got 0.0"),
         ({"hyper": {"learning_rat": 1}}, "no setting of LMPPO 'learning_rat': did you mean 'learning_rate'?"),
         ({"hyper": {"lr": 1}}, "no setting of LMPPO 'lr': did you mean 'learning_rate'?"),
@@ -169,10 +170,18 @@ def test_what_stages_came_to_is_printed_in_words(summariser, tmp_path, capsys):
     assert main(["summarize", "run", "--out", str(path)]) == 0
     printed = capsys.readouterr().out
     assert [line.split(":")[0] for line in printed.splitlines()[: len(STAGES)]] == [*STAGES]
-    assert "over SFT: share of judged posts (8)" in printed
+    assert "over SFT: share of judged posts (8)" in printed and "Models' summaries are greedy;" in printed
     assert "nats from SFT" in printed and "best of 2" in printed and printed.endswith(f"{path}\n")
     assert main(["summarize", "ppo", "--out", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["ppo"]["ppo/episodes"] == 64
+
+
+def test_what_is_judged_is_greedy_or_drawn(summariser, tmp_path, capsys):
+    path = copied(summariser, tmp_path / "copy", "evaluate")
+    assert main(["summarize", "evaluate", "--out", str(path), "--judged-at", "1.5"]) == 0
+    assert "Models' summaries are drawn at a temperature of 1.5;" in capsys.readouterr().out
+    drawn, greedy = (results(each)["evaluate.json"]["policies"]["sft"]["words"] for each in (path, summariser))
+    assert drawn != greedy
 
 
 def test_of_one_judged_post_no_bounds_are_told(summariser, tmp_path, capsys):
