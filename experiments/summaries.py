@@ -22,6 +22,7 @@ from experiments import summaries_people as people
 from experiments.benchmarks.measure import command, workers
 from experiments.summaries_page import write
 from experiments.summaries_runs import EDITIONS, Edition, Task, made, tasks
+from prefrl.files import whole
 from prefrl.runs import system
 
 RESULTS = Path("experiments/results/summaries")
@@ -75,11 +76,19 @@ def make(out: Path, works: Mapping[tuple[int, str], Work], jobs: int) -> None:
 
 
 def _all(works: Mapping[tuple[int, str], Work], jobs: int) -> Iterator[Record]:
+    """Records as they are made; of those that are made side by side, an error is raised when all others are there."""
     if jobs == 1:
         yield from (work() for work in works.values())
         return
+    errors: list[BaseException] = []
     with workers(jobs) as pool:
-        yield from (future.result() for future in as_completed([pool.submit(work) for work in works.values()]))
+        for future in as_completed([pool.submit(work) for work in works.values()]):
+            if error := future.exception():
+                errors.append(error)
+            else:
+                yield future.result()
+    if errors:
+        raise errors[0]
 
 
 def read(out: Path) -> list[Record]:
@@ -87,7 +96,8 @@ def read(out: Path) -> list[Record]:
     file = out / "results.jsonl"
     lines = file.read_text().split("\n") if file.is_file() else [""]
     if lines[-1]:
-        file.write_text("".join(f"{line}\n" for line in lines[:-1]))
+        with whole(file) as mended:
+            mended.write("".join(f"{line}\n" for line in lines[:-1]).encode())
     return [json.loads(line) for line in lines[:-1]]
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.summaries_judged import averaged
 from prefrl.figures import COLOURS, GREY
 from prefrl.files import whole
 
@@ -43,18 +43,20 @@ def _curves(axes: Axes, records: Sequence[Record], start: Mapping[int, Points], 
             for record in records
             if (record["method"], record["beta"], record["score"]) == ("ppo", beta, score)
         ]
-        _lines(axes, runs, what, f"beta {beta:g}", colour, "-")
+        _lines(axes, runs, what, "episodes", f"beta {beta:g}", colour, "-")
     best = [record["curves"][score] for record in records if record["method"] == "best-of-n"]
-    _lines(axes, best, what, "best of n", COLOURS[-1], "--")
+    _lines(axes, best, what, "n", "best of n", COLOURS[-1], "--")
 
 
-def _lines(axes: Axes, runs: Sequence[Points], what: str, label: str, colour: str, dashes: str) -> None:
+def _lines(axes: Axes, runs: Sequence[Points], what: str, unit: str, label: str, colour: str, dashes: str) -> None:
     """Every seed thin, and the mean of points of the same training thick."""
     if not runs:
         return
-    found = [np.array([[max(p["kl"], 0) ** 0.5, p[what]] for p in points]).T for points in runs]
-    for distance, values in found:
-        axes.plot(distance, values, dashes, color=colour, linewidth=0.7, alpha=0.5)
-    shortest = min(each.shape[1] for each in found)
-    distance, values = np.mean([each[:, :shortest] for each in found], axis=0)
-    axes.plot(distance, values, dashes, color=colour, linewidth=1.8, marker="o", markersize=3, label=label)
+    for points in runs:
+        axes.plot(*_line(points, what), dashes, color=colour, linewidth=0.7, alpha=0.5)
+    mean = _line(averaged(runs, unit), what)
+    axes.plot(*mean, dashes, color=colour, linewidth=1.8, marker="o", markersize=3, label=label)
+
+
+def _line(points: Points, what: str) -> tuple[list[float], list[float]]:
+    return [max(point["kl"], 0) ** 0.5 for point in points], [point[what] for point in points]

@@ -1,6 +1,6 @@
 """What the oracle says of summaries: of policies against SFT, and against what a person wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -66,6 +66,13 @@ def by_name(records: Sequence[Record]) -> dict[str, list[Record]]:
         if record.get("points"):
             found.setdefault(SFT if record["method"] == "base" else record["name"], []).append(record)
     return found
+
+
+def averaged(runs: Sequence[Sequence[Mapping[str, Any]]], unit: str) -> list[dict[str, float]]:
+    """Means over runs of the points that all of them have, by `unit`: episodes (none: 0), or n."""
+    at = [{point.get(unit, 0): point for point in points} for points in runs]
+    common = [where for where in at[0] if all(where in each for each in at)]
+    return [{name: float(np.mean([each[where][name] for each in at])) for name in at[0][where]} for where in common]
 
 
 def last(records: Sequence[Record], what: str) -> float:

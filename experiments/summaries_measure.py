@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from prefrl.text.samples import Example, Samples, cat
 from prefrl.text.sampling import Policy, sample_pairs
 from prefrl.text.tokens import PreTrainedTokenizerBase, encode_prompts
 
-GREEDY, DRAWN = HOW = "greedy", "drawn"
+GREEDY, DRAWN = "greedy", "drawn"
 AT_ONCE = 32
 """Continuations of one batch."""
 
@@ -55,12 +56,13 @@ class Bench:
         reward = RewardModel.load(base.model("reward"), str(sft.device))
         return cls(settings, tokenizer, sft, reward, parts.quality(settings), test[: settings.judged], test[:prompts])
 
-    def said(self, model: LanguageModel) -> dict[str, list[str]]:
-        """Summaries of all held-out posts, the likeliest ones and those that are drawn as in training, by HOW."""
+    def said(self, model: LanguageModel, name: str) -> dict[str, list[str]]:
+        """Summaries of all held-out posts: the likeliest ones, and drawn as in training, by chances of its `name`."""
         lengths = self.settings.prompt_length, self.settings.response_length
         warm = {GREEDY: 0.0, DRAWN: self.settings.temperature}
+        own = int(np.random.default_rng([self.settings.seed, crc32(name.encode())]).integers(2**62))
         return {
-            how: Policy(model, self.tokenizer, *lengths, temperature)(self.examples, self.settings.seed)
+            how: Policy(model, self.tokenizer, *lengths, temperature)(self.examples, own)
             for how, temperature in warm.items()
         }
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from experiments.benchmarks.measure import markdown
 from experiments.summaries_figures import draw
-from experiments.summaries_judged import SFT, Jury, by_name, last
+from experiments.summaries_judged import SFT, Jury, averaged, by_name, last
 from experiments.summaries_measure import DRAWN, GREEDY
 from experiments.summaries_runs import read_said
 from prefrl.files import whole
 from prefrl.intervals import Interval
+from prefrl.summarize.folder import SummaryFolder
 from prefrl.text.accuracy import Cell, table
 
 Record = dict[str, Any]
@@ -27,7 +28,7 @@ def write(folder: Path, out: Path, records: Sequence[Record], headline: str) -> 
     jury, runs = Jury.of(out), by_name(records)
     parts = [
         "# Claim: noisy comparisons teach a small model to write better summaries, by the oracle that answered them",
-        _about(records, runs),
+        _about(jury, records, runs),
         _verdicts(jury, records, runs, headline),
         "## Every seed",
         _seeds(jury, runs, headline),
@@ -53,23 +54,24 @@ def write(folder: Path, out: Path, records: Sequence[Record], headline: str) -> 
 
 
 HOW = {DRAWN: "drawn as in training", GREEDY: "greedy"}
-"""Whose comparison the first target is for: what PPO trains is what is drawn."""
+"""What is compared: what PPO trains is what is drawn; the likeliest is told beside it."""
 CURVES = """Thin lines are seeds, thick ones their mean over points of equal training. The distance is the square root
 of KL(policy, SFT) in nats per summary, estimated on summaries of held-out posts drawn as in training, as reward (the
 mean of the ensemble, whatever the policy was paid) and oracle are; best-of-n's is analytic, log n - (n - 1) / n."""
 
 
-def _about(records: Sequence[Record], runs: Mapping[str, Sequence[Record]]) -> str:
+def _about(jury: Jury, records: Sequence[Record], runs: Mapping[str, Sequence[Record]]) -> str:
+    settings = SummaryFolder(jury.out / "seed-0" / "base").settings
     base = next(record for record in records if record["method"] == "base")
     stages, seeds = base["stages"], sorted({record["seed"] for record in runs[SFT]})
     return (
         f"Abstracts of papers to one sentence (SciTLDR), by a model of {stages['sft']['sft/parameters'] / 1e6:.1f} "
         f"million parameters that was trained from scratch; {stages['compare']['compare/asked']:,.0f} comparisons of "
-        "its own summaries. **Who prefers is an oracle, no person**: ROUGE to what people wrote, less penalties for "
-        "copying and for length, with a quarter of its answers wrong, as Bradley and Terry have it. It stands for "
-        "preferences here, not for quality. Start, comparisons and reward are made once per seed, and all policies of "
-        f"a seed begin there. Seeds: {', '.join(map(str, seeds))}. What is reported is of held-out posts, the oracle "
-        "not erring."
+        f"summaries by {settings.sources}. **Who prefers is an oracle, no person**: ROUGE to what people wrote, less "
+        f"penalties for copying and for length, with {settings.wrong:.0%} of its answers wrong, as Bradley and Terry "
+        "have it. It stands for preferences here, not for quality. Start, comparisons and reward are made once per "
+        f"seed, and all policies of a seed begin there. Seeds: {', '.join(map(str, seeds))}. What is reported is of "
+        "held-out posts, the oracle not erring."
     )
 
 
@@ -96,13 +98,19 @@ def _verdicts(jury: Jury, records: Sequence[Record], runs: Mapping[str, Sequence
 
 
 def pessimism(runs: Mapping[str, Sequence[Record]]) -> list[Any]:
-    """What the oracle thinks of policies at the smallest beta, paid the least member and the mean; whether in order."""
+    """What the oracle thinks of policies at the smallest beta, paid the least member and the mean; whether in order.
+
+    Of the seeds that both have.
+    """
     beta = min((record["beta"] for found in runs.values() for record in found if record["beta"]), default=0.0)
     both = [runs.get(f"ppo-{beta:g}-{score}", []) for score in ("min", "mean")]
-    if not all(both):
+    common = set.intersection(*({*seeds_of(found)} for found in both))
+    if not common:
         return []
-    (ours, far), (theirs, farther) = ((last(found, "oracle"), last(found, "kl")) for found in both)
-    return [f"oracle {ours:.3f} at {far:.1f} nats, {theirs:.3f} at {farther:.1f} (beta {beta:g})", ours >= theirs]
+    some = [[record for record in found if record["seed"] in common] for found in both]
+    (ours, far), (theirs, farther) = ((last(found, "oracle"), last(found, "kl")) for found in some)
+    said = f"oracle {ours:.3f} at {far:.1f} nats, {theirs:.3f} at {farther:.1f} (beta {beta:g}, seeds {len(common)})"
+    return [said, ours >= theirs]
 
 
 def seeds_of(records: Sequence[Record]) -> list[int]:
@@ -161,21 +169,23 @@ def _highest(runs: Mapping[str, Sequence[Record]], records: Sequence[Record]) ->
     rows = []
     for name, found in runs.items():
         if name.startswith("ppo"):
-            points = [{w: np.mean([p[w] for p in at]) for w in at[0]} for at in zip(*(r["points"] for r in found))]
-            rows.append(_extremes(name, points, "episodes"))
+            points = averaged([record["points"] for record in found], "episodes")
+            stopped = sum(bool(record["astray"]) for record in found)
+            seeds = f"{len(found)}, {stopped} of them stopped for its KL" if stopped else f"{len(found)}"
+            rows.append([name, seeds, *_extremes(points, "episodes")])
     best = [record["curves"] for record in records if record["method"] == "best-of-n"]
     for score in best[0] if best else ():
-        points = [{w: np.mean([p[w] for p in at]) for w in at[0]} for at in zip(*(each[score] for each in best))]
-        rows.append(_extremes(f"best-of-n, {score}", points, "n"))
-    head = ["Policy", "Highest oracle", "at sqrt(KL)", "after", "Oracle at the end", "at sqrt(KL)", "Reward at the end"]
-    return markdown(head, rows)
+        points = averaged([each[score] for each in best], "n")
+        rows.append([f"best-of-n, {score}", f"{len(best)}", *_extremes(points, "n")])
+    head = ["Policy", "Seeds", "Highest oracle", "at sqrt(KL)", "after"]
+    return markdown([*head, "Oracle at the end", "at sqrt(KL)", "Reward at the end"], rows)
 
 
-def _extremes(name: str, points: Sequence[Mapping[str, Any]], unit: str) -> list[str]:
+def _extremes(points: Sequence[Mapping[str, Any]], unit: str) -> list[str]:
     high, end = max(points, key=lambda point: point["oracle"]), points[-1]
     far, farther = (f"{max(point['kl'], 0) ** 0.5:.2f}" for point in (high, end))
     after = f"{high[unit]:,.0f} {unit}" if unit == "episodes" else f"n = {high[unit]:.0f}"
-    return [name, f"{high['oracle']:.3f}", far, after, f"{end['oracle']:.3f}", farther, f"{end['proxy']:.2f}"]
+    return [f"{high['oracle']:.3f}", far, after, f"{end['oracle']:.3f}", farther, f"{end['proxy']:.2f}"]
 
 
 def _right(records: Sequence[Record]) -> str:

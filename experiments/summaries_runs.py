@@ -12,7 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from experiments.summaries_measure import GREEDY, Bench, told_right
 from prefrl.control.policy import device
 from prefrl.files import read_json, whole
-from prefrl.summarize import parts
+from prefrl.summarize import direct, parts
 from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.posts import posts
 from prefrl.summarize.presets import PRESETS
@@ -102,8 +102,9 @@ def made(task: Task, edition: Edition, data: str, out: Path) -> dict[str, Any]:
     """The record of a task, which goes on from where it was cut off."""
     began = time.perf_counter()
     folder = out / f"seed-{task.seed}"
-    base = begin(folder / "base", {"data": data, "seed": task.seed, **edition.given}, PRESETS[edition.preset])
+    base = SummaryFolder(folder / "base")
     if task.method == "base":
+        begin(base.path, {"data": data, "seed": task.seed, **edition.given}, PRESETS[edition.preset])
         found = _base(base, edition)
     else:
         bench = Bench.of(base, edition.prompts)
@@ -112,7 +113,8 @@ def made(task: Task, edition: Edition, data: str, out: Path) -> dict[str, Any]:
         elif task.method == "ppo":
             found = _ppo(base, bench, task, edition, folder / task.name)
         else:
-            run(base, (task.method,))
+            if base.found(task.method) is None:  # without the lock of `run`: others learn from this base beside it
+                base.finish(task.method, direct.learn(base, task.method))
             found = {"points": [_measured(bench, base.model(task.method), folder / task.name)]}
     record = {"seed": task.seed, "method": task.method, "name": task.name, "beta": task.beta, "score": task.score}
     return record | found | {"seconds": time.perf_counter() - began}
@@ -133,7 +135,7 @@ def _measured(bench: Bench, model: Path, kept: Path) -> dict[str, float]:
 
 def _keep(bench: Bench, model: Path, kept: Path) -> None:
     kept.mkdir(parents=True, exist_ok=True)
-    for how, texts in bench.said(on_device(bench, model)).items():
+    for how, texts in bench.said(on_device(bench, model), kept.name).items():
         with whole(kept / f"{how}.json") as file:
             file.write(json.dumps(texts).encode())
 
@@ -181,7 +183,8 @@ def _ppo(base: SummaryFolder, bench: Bench, task: Task, edition: Edition, folder
         )
     except Astray as stop:
         astray = str(stop)
-        save_model(algorithm.language_model, bench.tokenizer, folder / f"at-{algorithm.episodes}")
+        good = algorithm.episodes - rollout  # the model of the rollout before is what was kept
+        save_model(algorithm.language_model, bench.tokenizer, folder / f"at-{good}")
     at = {int(path.name.removeprefix("at-")): path for path in folder.glob("at-*")}
     points = [{"episodes": number} | bench.point(on_device(bench, model)) for number, model in sorted(at.items())]
     _keep(bench, at[max(at)], folder)

@@ -2,11 +2,13 @@
 
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
 from experiments import summaries, summaries_people
+from experiments.summaries_judged import averaged
 from experiments.summaries_page import pessimism
 from experiments.summaries_runs import EDITIONS, Task, tasks
 from tests.tiny_text import sentence
@@ -95,14 +97,32 @@ def test_bases_come_first_and_then_the_run_that_targets_are_for():
 
 
 def test_pessimism_is_told_where_policies_were_paid_most():
-    def ended(score, beta, oracle):
-        return {
-            f"ppo-{beta:g}-{score}": [{"beta": beta, "points": [{"oracle": 0.9, "kl": 1}, {"oracle": oracle, "kl": 9}]}]
-        }
+    def ended(score, beta, oracle, seed=0):
+        points = [{"oracle": 0.9, "kl": 1}, {"oracle": oracle, "kl": 9}]
+        return {f"ppo-{beta:g}-{score}": [{"beta": beta, "seed": seed, "points": points}]}
 
     runs = ended("mean", 0.01, 0.1) | ended("min", 0.01, 0.2) | ended("mean", 0.3, 0.5) | ended("min", 0.3, 0.4)
     assert pessimism(runs)[-1] is True
     assert pessimism(ended("mean", 0.01, 0.1)) == []
+    assert pessimism(ended("mean", 0.01, 0.1) | ended("min", 0.01, 0.2, seed=1)) == []
+
+
+def test_runs_are_averaged_where_they_have_learned_as_much():
+    whole = [{"episodes": 64, "kl": 1}, {"episodes": 128, "kl": 2}, {"episodes": 192, "kl": 3}]
+    stopped = [{"episodes": 64, "kl": 3}, {"episodes": 100, "kl": 9}]
+    assert averaged([whole, stopped], "episodes") == [{"episodes": 64, "kl": 2}]
+
+
+def failing(seed):
+    if not seed:
+        raise RuntimeError("no room")
+    return {"seed": seed, "name": "base", "seconds": 1.0}
+
+
+def test_what_was_made_beside_a_failure_is_kept(tmp_path):
+    with pytest.raises(RuntimeError, match="no room"):
+        summaries.make(tmp_path, {(seed, "base"): partial(failing, seed) for seed in range(3)}, jobs=2)
+    assert {record["seed"] for record in summaries.read(tmp_path)} == {1, 2}
 
 
 def test_every_published_pair_is_judged_by_a_model_that_saw_nothing_of_its_article(papers, tmp_path, monkeypatch):
