@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
-from zlib import crc32
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from prefrl.text.oracle import Quality, copied_share
 from prefrl.text.reward_model import RewardModel, least, mean
 from prefrl.text.rouge import words
 from prefrl.text.samples import Example, Samples, cat
-from prefrl.text.sampling import Policy, sample_pairs
+from prefrl.text.sampling import Policy, sample_pairs, stream
 from prefrl.text.tokens import PreTrainedTokenizerBase, encode_prompts
 
 GREEDY, DRAWN = "greedy", "drawn"
@@ -60,7 +59,7 @@ class Bench:
         """Summaries of all held-out posts: the likeliest ones, and drawn as in training, by chances of its `name`."""
         lengths = self.settings.prompt_length, self.settings.response_length
         warm = {GREEDY: 0.0, DRAWN: self.settings.temperature}
-        own = int(np.random.default_rng([self.settings.seed, crc32(name.encode())]).integers(2**62))
+        own = stream(self.settings.seed, name)
         return {
             how: Policy(model, self.tokenizer, *lengths, temperature)(self.examples, own)
             for how, temperature in warm.items()

@@ -23,4 +23,4 @@ def learn(folder: SummaryFolder, method: str) -> dict[str, Any]:
     policy = merged(model)
     save_model(policy, tokenizer, folder.model(method))
     exam = Exam.of(folder)
-    return found | exam.measured(exam.said(policy), exam.nats(policy))
+    return found | exam.measured(exam.said(policy, method), exam.nats(policy))

@@ -23,7 +23,7 @@ def judge(folder: SummaryFolder) -> dict[str, Any]:
     """
     exam = Exam.of(folder)
     _, model = loaded(folder, "policy", exam.settings)
-    said = {"sft": exam.begun, "policy": exam.said(model)}
+    said = {"sft": exam.begun, "policy": exam.said(model, "policy")}
     nats = {"sft": 0.0, "policy": exam.nats(model)}
     if (n := exam.settings.best_of) > 1 and exam.reward is not None:
         name = f"best of {n}"

@@ -22,7 +22,7 @@ from prefrl.text.models import LanguageModel
 from prefrl.text.oracle import copied_share
 from prefrl.text.rouge import words
 from prefrl.text.samples import Example
-from prefrl.text.sampling import Policy
+from prefrl.text.sampling import Policy, stream
 from prefrl.text.tokens import PreTrainedTokenizerBase, encode_prompts, to_samples
 
 AT_ONCE = 16
@@ -64,11 +64,11 @@ class Exam:
     @cached_property
     def begun(self) -> list[str]:
         """What the model that training began with says."""
-        return self.said(self.model)
+        return self.said(self.model, "sft")
 
-    def said(self, model: LanguageModel) -> list[str]:
-        """What is judged: a model's summary of each post."""
-        return self.policy(model, self.settings.judged_at)(self.examples, self.settings.seed)
+    def said(self, model: LanguageModel, name: str) -> list[str]:
+        """What is judged: a model's summary of each post; what it draws follows from its name."""
+        return self.policy(model, self.settings.judged_at)(self.examples, stream(self.settings.seed, name))
 
     def policy(self, model: LanguageModel, temperature: float) -> Policy:
         lengths = self.settings.prompt_length, self.settings.response_length

@@ -115,9 +115,13 @@ def _said(
     return [[(name, next(said[name])) for name in names] for names in speakers]
 
 
+def stream(seed: int, name: str) -> int:
+    """A seed for what one of several policies draws: chances that they shared would make their texts alike."""
+    return int(np.random.default_rng([seed, crc32(name.encode())]).integers(2**62))
+
+
 def _of(name: str, policy: Sampler, examples: Sequence[Example], seed: int) -> list[str]:
-    own = int(np.random.default_rng([seed, crc32(name.encode())]).integers(2**62))
-    texts = policy(examples, own)
+    texts = policy(examples, stream(seed, name))
     if len(texts) != len(examples):
         raise ValueError(
             f"the policy {name!r} gives {len(texts)} continuations of {len(examples)} prompts: give each one"
