@@ -16,8 +16,7 @@ from prefrl.summarize.sft import loaded
 from prefrl.text.accuracy import accuracies, by_lead, by_length, by_reward
 from prefrl.text.best_of_n import over_optimisation
 from prefrl.text.data import Judgement
-from prefrl.text.generate import generate, log_probs
-from prefrl.text.kl import per_sequence
+from prefrl.text.generate import distance, generate
 from prefrl.text.models import LanguageModel
 from prefrl.text.oracle import Quality, copied_share
 from prefrl.text.reward_model import RewardModel, least, mean
@@ -71,7 +70,7 @@ class Bench:
             samples = self._samples(model, self.drawn)
             batches = [samples[i : i + AT_ONCE].to(model.device) for i in range(0, len(samples), AT_ONCE)]
             warm = self.settings.temperature  # that of training: KL is of these distributions
-            away = [per_sequence(log_probs(model, s, warm), log_probs(self.sft, s, warm), s.mask) for s in batches]
+            away = [distance(model, self.sft, some, warm) for some in batches]
         scores = self.reward.scores(samples)
         said = samples.texts(self.tokenizer)
         pairs = list(zip(self.drawn, said, strict=True))

@@ -16,7 +16,7 @@ from prefrl.summarize.settings import Settings
 from prefrl.summarize.sft import loaded
 from prefrl.text.environment import TextReward, scores_of
 from prefrl.text.evaluation import Evaluation, evaluate, leave_out
-from prefrl.text.generate import generate, kl_of, spread, token_logits
+from prefrl.text.generate import distance, generate
 from prefrl.text.judge import Judge
 from prefrl.text.models import LanguageModel
 from prefrl.text.oracle import copied_share
@@ -78,8 +78,7 @@ class Exam:
     def nats(self, model: LanguageModel) -> float:
         """KL of a model from the start, of a sequence: the mean over one that it draws for each post (detail 14).
 
-        Of each token that it draws, the KL of its whole distribution, which is never negative and varies less than that
-        of the token alone. All at the temperature of training (detail 9).
+        All at the temperature of training (detail 9).
         """
         found: list[float] = []
         longest, warm = self.settings.response_length, self.settings.temperature
@@ -88,8 +87,7 @@ class Exam:
             chosen = [example.prompt for example in self.examples[start : start + AT_ONCE]]
             ids, _ = encode_prompts(self.tokenizer, chosen, self.settings.prompt_length)
             drawn = generate(model, self.tokenizer, ids.to(model.device), longest, warm, generator)
-            own, begun = (token_logits(each, drawn.trimmed(), warm) for each in (model, self.model))
-            found += spread(kl_of(own, begun), drawn.mask).sum(1).tolist()
+            found += distance(model, self.model, drawn.trimmed(), warm).tolist()
         return float(np.mean(found))
 
     def measured(self, texts: list[str], nats: float) -> dict[str, Any]:

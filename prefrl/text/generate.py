@@ -104,6 +104,15 @@ def kl_of(logits: Tensor, reference: Tensor) -> Tensor:
     return (logs.exp() * (logs - theirs)).sum(-1).clamp(min=0)  # two that are the same may round to below it
 
 
+def distance(model: LanguageModel, start: LanguageModel, drawn: Samples, temperature: float = 1.0) -> Tensor:
+    """KL in nats of `model` from `start` on what the model drew, (B,): the sum over its tokens of `kl_of` (detail 14).
+
+    Never negative, and varies less than the log-ratio of the tokens alone, which has the same mean.
+    """
+    own, begun = (token_logits(each, drawn, temperature) for each in (model, start))
+    return spread(kl_of(own, begun), drawn.mask).sum(1)
+
+
 def spread(flat: Tensor, mask: Tensor) -> Tensor:
     """Numbers of real tokens, one sequence after the other, at their places, (B, R); 0 elsewhere."""
     return flat.new_zeros(mask.shape).masked_scatter(mask, flat)

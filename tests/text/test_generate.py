@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from prefrl.text.generate import continued, entropy_of, generate, kl_of, log_probs, spread, token_logits
+from prefrl.text.generate import continued, distance, entropy_of, generate, kl_of, log_probs, spread, token_logits
+from prefrl.text.kl import per_sequence
 from prefrl.text.samples import Samples
 from prefrl.text.tokens import encode_prompts
 from tests import tiny_text
@@ -163,6 +164,17 @@ def test_the_kl_of_each_token_is_that_of_its_distribution_and_never_negative():
     torch.testing.assert_close(kl_of(ours, theirs), torch.distributions.kl_divergence(own, other))
     near = ours + 1e-4 * torch.randn(ours.shape, generator=torch.Generator().manual_seed(0))
     assert (kl_of(ours, near) >= 0).all() and float(kl_of(ours, near).max()) < 1e-6
+
+
+@torch.no_grad()
+def test_the_distance_of_a_policy_is_the_mean_of_its_log_ratio_over_what_it_draws():
+    start, policy = tiny_text.model(0), tiny_text.model(1)
+    prompts = tiny_text.prompt_ids(1).expand(2_000, -1)
+    drawn = generate(policy, TOKENIZER, prompts, 3, generator=torch.Generator().manual_seed(0))
+    ratios = per_sequence(log_probs(policy, drawn), log_probs(start, drawn), drawn.mask)
+    exact = distance(policy, start, drawn)
+    assert float(exact.mean()) == pytest.approx(float(ratios.mean()), abs=4 * float(ratios.std()) / 2_000**0.5)
+    assert float(exact.std()) < float(ratios.std()) and not distance(start, start, drawn).any()
 
 
 @pytest.mark.parametrize("temperature", [-1.0, float("nan")])
