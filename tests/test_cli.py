@@ -164,6 +164,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch, capsys):
     why = "PyTorch finds no GPU for --device cuda: choose cpu, or auto"
     assert why in refusal(capsys, "train", *SHORT, "--device", "cuda")
     assert why in refusal(capsys, "train", *SHORT, "--device", "cuda", "--reward", "true")
+    assert "no device 'gpu': choose cpu, cuda" in refusal(capsys, "train", *SHORT, "--device", "gpu")
 
 
 @pytest.mark.parametrize(

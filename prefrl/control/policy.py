@@ -88,13 +88,17 @@ def build(
 
 
 def device(name: str) -> torch.device:
-    """What SB3 makes of `cpu`, `cuda` or `auto`. Raises ValueError where a GPU is named that is not there."""
+    """What SB3 makes of `cpu`, `cuda` or `auto`. Raises ValueError for no device, and for a GPU that is not there."""
     check_device(name)
     return get_device(name)
 
 
 def check_device(name: str) -> None:
-    """Raises ValueError where a GPU is named that is not there: SB3 would take the processor without a word."""
+    """Raises ValueError for no device, and for a GPU that is not there: SB3 would take the processor without a word."""
+    try:
+        torch.device("cpu" if name == "auto" else name)
+    except RuntimeError:
+        raise ValueError(f"no device {name!r}: choose cpu, cuda, cuda:1 or auto") from None
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"PyTorch finds no GPU for --device {name}: choose cpu, or auto, which takes one if it can")
 

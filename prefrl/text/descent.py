@@ -62,9 +62,8 @@ class Descent:
     """Updates between two saved states, where there is a folder for them."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "chunks", "lr", "max_grad_norm", "save_every"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        names = ("epochs", "batch", "chunks", "lr", "max_grad_norm", "save_every")
+        check_positive(**{name: getattr(self, name) for name in names})
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of the updates, from 0 to below 1, got {self.warmup}")
         if self.decay not in ("cosine", "linear", "constant"):
@@ -192,6 +191,12 @@ def _batches(rows: int, batch: int, seed: int) -> Iterator[Array]:
     for epoch in count():
         order = np.random.default_rng([seed, epoch]).permutation(rows)
         yield from (order[start : start + batch] for start in range(0, rows, batch))
+
+
+def check_positive(**settings: float) -> None:
+    for name, value in settings.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
 
 
 def split(rows: Array, chunks: int) -> list[Array]:

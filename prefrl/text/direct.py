@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from prefrl.text.descent import Descent, Work, digest, settled, split
+from prefrl.text.descent import Descent, Work, check_positive, digest, settled, split
 from prefrl.text.generate import log_probs
 from prefrl.text.models import LanguageModel
 from prefrl.text.samples import Samples, cat
@@ -55,6 +55,10 @@ class _Pairwise(Descent):
     """How dear it is to leave the reference: the larger, the closer the policy stays."""
     mean: ClassVar[bool]
     """Whether log-probabilities are means over a continuation's tokens, not sums."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(beta=self.beta)
 
     @abstractmethod
     def loss(self, left: Tensor, right: Tensor, mu: Tensor) -> Tensor:
@@ -144,6 +148,10 @@ class KTO(Descent):
     desirable: float = field(default=1.0, kw_only=True)
     """Weight of good continuations; theirs and the others' should sum to about the same."""
     undesirable: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(beta=self.beta, desirable=self.desirable, undesirable=self.undesirable)
 
     def loss(self, change: Tensor, good: Tensor, kl: Tensor) -> Tensor:
         """Of continuations, (B,), by the change of their log-probability; `kl`: of policy and reference, one number."""

@@ -17,6 +17,8 @@ from prefrl.types import Array
 
 Reward = Callable[[Samples, list[str], list[str]], Array]
 """(samples, their prompts, their continuations) -> a score of each, (B,)."""
+LARGEST = 1e6
+"""Of scores, which are squared and summed in float32."""
 TextReward = Callable[[list[str], list[str]], Sequence[float]]
 """(prompts, continuations) -> a score of each."""
 
@@ -67,9 +69,9 @@ def scores_of(reward: Reward, samples: Samples, prompts: list[str], texts: list[
             f"{_name(reward)} gave scores of shape {scores.shape} for {len(texts)} continuations, "
             f"the first of which is {texts[0]!r}: give one number for each"
         )
-    bad = np.flatnonzero(~np.isfinite(scores))
+    bad = np.flatnonzero(~(np.abs(scores) <= LARGEST))
     if bad.size:
-        raise BadReward(f"{_name(reward)} gave {scores[bad[0]]} for {texts[bad[0]]!r}: give a finite number")
+        raise BadReward(f"{_name(reward)} gave {scores[bad[0]]} for {texts[bad[0]]!r}: give one from -1e6 to 1e6")
     return scores.astype(np.float32)
 
 

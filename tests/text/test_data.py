@@ -142,6 +142,20 @@ def test_ones_own_posts_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"prompt": " "}, "the prompt is empty: leave the row out"),
+        ({"prompt": "p", "references": ["r", " "]}, "a reference is empty: leave it out"),
+        ({"prompt": "p", "body": "b"}, "a prompt stands beside parts of one: write prompt, or body with head and tail"),
+    ],
+)
+def test_a_post_that_cannot_be_learned_from_is_refused_with_its_line(tmp_path, row, words):
+    path = lines(tmp_path / "a.jsonl", {"prompt": "p"}, row)
+    with pytest.raises(ValueError, match=re.escape(f"{path}, line 2: {words}")):
+        jsonl.read(path)
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("reference", "no field 'reference': did you mean 'references'?"),
@@ -270,9 +284,8 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
         raise ConnectionError("no\nnetwork")
 
     monkeypatch.setattr("prefrl.text.data.rows.import_module", lambda _: SimpleNamespace(load_dataset=load_dataset))
-    with pytest.raises(
-        ValueError, match="allenai/scitldr cannot be had from the hub: no network: or give a local file"
-    ):
+    why = "no file or folder is 'allenai/scitldr', and the hub gives no data set 'allenai/scitldr': no network"
+    with pytest.raises(ValueError, match=why):
         scitldr.read()
 
 

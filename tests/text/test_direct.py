@@ -25,6 +25,12 @@ named = pytest.mark.parametrize("method", METHODS, ids=["dpo", "ipo", "kto"])
 numbers = st.floats(-30, 30)
 
 
+@pytest.mark.parametrize("method", [DPO, IPO, KTO])
+def test_a_beta_that_would_turn_preferences_round_is_refused(method):
+    with pytest.raises(ValueError, match="beta must be positive, got -1"):
+        method(beta=-1)
+
+
 @pytest.fixture
 def pairs(tokenizer):
     """Of twelve posts: continuations about a cat are better than those about a dog; two are ties."""

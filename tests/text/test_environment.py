@@ -78,6 +78,10 @@ def undefined(prompts, texts):
     return [float("nan") if "dog" in text else 1.0 for text in texts]
 
 
+def huge(prompts, texts):
+    return [1e300 if "dog" in text else 1.0 for text in texts]
+
+
 def worded(prompts, texts):
     return ["good" for _ in texts]
 
@@ -88,6 +92,7 @@ def worded(prompts, texts):
         (raising, "the reward raising raised KeyError: 'the dog'; on "),
         (missing, r"the reward missing gave scores of shape \(1,\) for 2 continuations, the first of which is 'a cat'"),
         (undefined, "the reward undefined gave nan for 'the dog'"),
+        (huge, r"the reward huge gave 1e\+300 for 'the dog': give one from -1e6 to 1e6"),
         (worded, "the reward worded raised ValueError: could not convert"),
     ],
 )

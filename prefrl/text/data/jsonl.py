@@ -16,7 +16,9 @@ from prefrl.text.data.judgement import Judgement, Written
 from prefrl.text.data.rows import Row, rows
 from prefrl.text.samples import Example, Prompt
 
-POST = ("prompt", "head", "body", "tail", "references", "id")
+PARTS = ("head", "body", "tail")
+"""Fields of a prompt whose body alone may be cut."""
+POST = ("prompt", *PARTS, "references", "id")
 """Fields of a post."""
 
 
@@ -52,7 +54,12 @@ def _post(row: Row) -> Example:
     for name in row.values:
         if name not in POST:
             raise row.error(unknown("field", str(name), POST))
-    return Example(_prompt(row), _references(row), row.maybe("id"))
+    prompt, references = _prompt(row), _references(row)
+    if not str(prompt).strip():
+        raise row.error("the prompt is empty: leave the row out")
+    if not all(text.strip() for text in references):
+        raise row.error("a reference is empty: leave it out")
+    return Example(prompt, references, row.maybe("id"))
 
 
 def _judgement(row: Row) -> Judgement:
@@ -80,6 +87,8 @@ def _judgement(row: Row) -> Judgement:
 
 def _prompt(row: Row) -> Prompt:
     if row.find("prompt") is not None:
+        if any(row.find(part) is not None for part in PARTS):
+            raise row.error("a prompt stands beside parts of one: write prompt, or body with head and tail")
         return Prompt(row.text("prompt"))
     if row.find("body") is None:
         raise row.error("there is no prompt: write prompt, or body with head and tail")

@@ -174,7 +174,7 @@ def _of_hub(name: str, split: str | None, config: str | None) -> Iterator[Row]:
             found = datasets.load_dataset(name, config, split=wanted, revision=CONVERTED)
     except Exception as error:  # of any library beneath
         words = " ".join(str(error).split())
-        raise ValueError(f"{name} cannot be had from the hub: {words}: or give a local file") from error
+        raise ValueError(f"no file or folder is {name!r}, and the hub gives no data set {name!r}: {words}") from error
     for n, values in enumerate(found, 1):
         yield _row(values, f"{name}, {wanted}, row {n}")
 
