@@ -80,9 +80,7 @@ class SummaryFolder:
         if self.has_settings:
             for stage in {stage for _, stages in self._changed(new) for stage in stages}:
                 self._forget((stage, *after(stage, new)))
-        import yaml
-
-        self._write("settings.yaml", yaml.safe_dump(asdict(new), sort_keys=False))
+        self._write_settings("settings.yaml", new)
         self._write("command.txt", f"{shlex.join(sys.argv)}\n")
         self._write("system.json", json.dumps(system(), indent=2))
 
@@ -108,14 +106,19 @@ class SummaryFolder:
         return self.path / f".{name}"
 
     def comparisons(self) -> RunFolder:
-        """A run's folder without a policy: queries, segments and labels."""
-        path = self.path / COMPARISONS
-        if (path / "config.yaml").is_file():
-            return RunFolder.open(path)
-        shutil.rmtree(path, ignore_errors=True)  # a kill may have left a part of it
-        settings = self.settings
+        """A run's folder without a policy: queries, segments and labels; it has what the settings are now."""
+        path, settings = self.path / COMPARISONS, self.settings
         config = RunConfig("summaries", labels=settings.comparisons, question=QUESTION, seed=settings.seed)
-        made = RunFolder.create(path, replace(config, oracle=settings.oracle) if settings.asks_people else config)
+        if settings.asks_people:
+            config = replace(config, oracle=settings.oracle)
+        if (path / "config.yaml").is_file():
+            made = RunFolder.open(path)
+            labels = max(config.labels, made.config.labels)  # pairs that were asked about are waited for, too
+            if made.config != (config := replace(config, labels=labels)):
+                self._write_settings(f"{COMPARISONS}/config.yaml", config)
+            return made
+        shutil.rmtree(path, ignore_errors=True)  # a kill may have left a part of it
+        made = RunFolder.create(path, config)
         made.write("instructions.json", json.dumps(INSTRUCTIONS, indent=2) + "\n")
         return made
 
@@ -170,6 +173,11 @@ class SummaryFolder:
             for setting in fields(Settings)
             if "stages" in setting.metadata and getattr(old, setting.name) != getattr(new, setting.name)
         ]
+
+    def _write_settings(self, name: str, settings: Settings | RunConfig) -> None:
+        import yaml
+
+        self._write(name, yaml.safe_dump(asdict(settings), sort_keys=False))
 
     def _write(self, name: str, text: str) -> None:
         with whole(self.path / name) as file:

@@ -59,6 +59,20 @@ def test_people_are_waited_for_and_then_learned_from(unasked):
 ANSWERS = [1.0, 0.0, 0.5, None, 1.0, None]
 
 
+def test_people_are_shown_as_many_pairs_as_are_wanted_by_now(unasked):
+    folder = unasked(oracle="human", comparisons=3)
+    for comparisons, wanted in (3, 3), (6, 6), (4, 6):  # what was asked is waited for
+        folder = begin(folder.path, {"comparisons": comparisons})
+        with pytest.raises(Waiting, match=f"{wanted} pairs wait for people"):
+            run(folder, ["compare"])
+        assert folder.comparisons().config.labels == wanted
+    path = folder.comparisons().path
+    with folder.comparisons().open_store() as store:
+        store.answer(Label(query.id, 1.0, "Ann") for query in store.queries()[:3])
+        with browsing(path, store) as page:
+            assert "POST: " in json.dumps(page.get("/api/next", params={"labeller": "Ann"}).json())
+
+
 @pytest.mark.parametrize("oracle", ["tests.tiny_summaries:prefers_short", "judge:judge"])
 def test_a_function_or_a_language_model_answers(oracle, unasked, tokenizer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
