@@ -51,7 +51,10 @@ def fit(folder: SummaryFolder) -> dict[str, float]:
 def _right(
     folder: SummaryFolder, settings: Settings, of: Posts, tokenizer: PreTrainedTokenizerBase, reward: RewardModel
 ) -> dict[str, float]:
-    """How often reward and length tell the better of two summaries of a watched post, without the oracle's noise."""
+    """How often reward and length tell the better of two summaries of a watched post, without the oracle's noise.
+
+    Both are nan where nobody prefers either side of any pair.
+    """
     rng = np.random.default_rng([settings.seed, len(of.validation)])
     pairs = sample_pairs(of.validation, sources(folder, settings), rng)
     judge = judge_of(settings, of, tokenizer)
@@ -59,8 +62,8 @@ def _right(
         Judgement(example.prompt, left, right, verdict(judge, str(example.prompt), left, right))
         for example, (_, left), (_, right) in pairs
     ]
+    told = any(pair.preference not in (None, 0.5) for pair in judged)
     return {
-        f"reward/{name}_right": cell.accuracy
+        f"reward/{name}_right": accuracies(judged, {name: scores})[0].accuracy if told else np.nan
         for name, scores in {"model": by_reward(reward), "length": by_length}.items()
-        for cell in accuracies(judged, {name: scores})[:1]
     }

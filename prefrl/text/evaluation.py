@@ -20,6 +20,9 @@ STEPS = 30
 RIDGE = 1e-3
 """Of a regression's two numbers: they stay finite where one side always wins, and change by nothing elsewhere."""
 
+NOTHING = Interval(np.nan, np.nan, np.nan)
+"""Where the judge could tell of no pair."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -49,23 +52,24 @@ class Evaluation:
 def evaluate(examples: Sequence[Example], ours: Sequence[str], theirs: Sequence[str], judge: Judge) -> Evaluation:
     """Compares two continuations of each example; several seeds' of one prompt are averaged before the bootstrap.
 
-    Raises ValueError for lists of different lengths, and where the judge can tell of none.
+    Win rates are nan where the judge can tell of no pair. Raises ValueError for lists of different lengths, and for
+    empty ones.
     """
     if not len(examples) == len(ours) == len(theirs):
         raise ValueError(
             f"{len(ours)} and {len(theirs)} continuations of {len(examples)} examples: give each one of both"
         )
+    if not examples:
+        raise ValueError("there are no examples to evaluate: give one or more")
     said = [verdict(judge, str(e.prompt), a, b) for e, a, b in zip(examples, ours, theirs, strict=True)]
     told = [i for i, preference in enumerate(said) if preference is not None]
-    if not told:
-        raise ValueError("the judge could not tell of any pair: give it others, or another judge")
     names = [examples[i].prompt for i in told]
     preferences = [preference for preference in said if preference is not None]
     lengths = np.array([[len(words(text)) for text in side] for side in (ours, theirs)], dtype=float)
     copied = [[copied_share(t, e.prompt.body) for e, t in zip(examples, side)] for side in (ours, theirs)]
     return Evaluation(
-        win_rate(names, preferences),
-        at_equal_length(names, preferences, *lengths[:, told]),
+        win_rate(names, preferences) if told else NOTHING,
+        at_equal_length(names, preferences, *lengths[:, told]) if told else NOTHING,
         prompts=len({*names}),
         ties=preferences.count(0.5),
         skipped=len(said) - len(told),
@@ -136,6 +140,8 @@ def _intercept(ratios: Array, preferences: Array, weights: Array) -> Array:
 
 
 def _percent(of: Interval) -> str:
+    if np.isnan(of.value):
+        return "-"
     bounds = "-" if np.isnan(of.low) else f"{of.low:.1%} to {of.high:.1%}"  # nothing tells those of one prompt
     return f"{of.value:.1%} ({bounds})"
 

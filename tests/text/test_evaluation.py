@@ -37,6 +37,12 @@ def test_of_one_prompt_no_bounds_are_told():
     assert str(found).startswith("wins 100.0% (-) of 1 prompts") and "nan" not in str(found)
 
 
+def test_a_judge_that_can_tell_of_no_pair_tells_no_win_rate():
+    found = evaluate(examples(2), ["a b c"] * 2, ["two three"] * 2, lambda *_: None)
+    assert np.isnan([*found.wins, *found.at_equal_length]).all()
+    assert str(found).startswith("wins - of 0 prompts, - at equal length; 0 ties, 2 cannot tell; 3.0 words")
+
+
 def test_the_bootstrap_draws_prompts_not_answers():
     """Ten seeds of one prompt tell nothing more of others than one does."""
     rng = np.random.default_rng(0)
@@ -82,8 +88,8 @@ def test_a_side_that_always_wins_has_finite_numbers():
 def test_what_cannot_be_evaluated_is_refused():
     with pytest.raises(ValueError, match="1 and 2 continuations of 2 examples: give each one of both"):
         evaluate(examples(2), ["a"], ["b", "c"], lambda *_: 1.0)
-    with pytest.raises(ValueError, match="could not tell of any pair"):
-        evaluate(examples(2), ["a", "b"], ["b", "c"], lambda *_: None)
+    with pytest.raises(ValueError, match="no examples to evaluate"):
+        evaluate([], [], [], lambda *_: 1.0)
 
 
 def test_a_reference_is_left_out_of_those_that_it_is_compared_by():

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter
+from unittest.mock import patch
 
 import pytest
 
@@ -10,6 +11,7 @@ from prefrl.store import Store
 from prefrl.summarize import evaluate
 from prefrl.summarize.compare import Waiting
 from prefrl.summarize.run import begin, run
+from prefrl.summarize.told import told
 from prefrl.text.models import load_model, save_model
 from prefrl.text.tokens import load_tokenizer
 from prefrl.types import Label
@@ -43,12 +45,12 @@ def test_people_are_waited_for_and_then_learned_from(unasked):
     with folder.comparisons().open_store() as store:
         with browsing(path, store) as page:
             shown = page.get("/api/next", params={"labeller": "Ann"}).json()
-            told = page.get("/api/instructions").json()
+            instructions = page.get("/api/instructions").json()
         store.answer(Label(query.id, preference, "Ann") for query, preference in zip(store.queries(), ANSWERS))
     assert "POST: " in json.dumps(shown)
-    assert told["question"] == "Which is the better summary?"
-    assert [line.split(":")[0] for line in told["look_for"]] == ["Overall", "Accuracy", "Coverage", "Coherence"]
-    assert told["good"]["text"] and told["bad"]["text"]
+    assert instructions["question"] == "Which is the better summary?"
+    assert [line.split(":")[0] for line in instructions["look_for"]] == ["Overall", "Accuracy", "Coverage", "Coherence"]
+    assert instructions["good"]["text"] and instructions["bad"]["text"]
     found = run(folder)
     assert found["compare"].items() >= {"compare/answered": 4, "compare/ties": 1, "compare/skipped": 2}.items()
     assert found["reward"]["labels/learned"] == 4
@@ -81,6 +83,18 @@ def test_a_function_or_a_language_model_answers(oracle, unasked, tokenizer, tmp_
     found = run(folder)
     assert found["compare"]["compare/answered"] == 6
     assert "over_sft" in found["evaluate"]["policies"]["policy"]
+
+
+def test_a_judge_that_can_tell_of_no_new_pair_leaves_out_figures(summariser, tmp_path):
+    folder = going_on(summariser, tmp_path, "reward", "ppo", "evaluate")
+    silent = {"return_value": lambda *_: None}
+    with patch("prefrl.summarize.reward.judge_of", **silent), patch("prefrl.summarize.exam.judge_of", **silent):
+        found = run(folder)
+    assert found["reward"]["reward/model_right"] is found["reward"]["reward/length_right"] is None
+    judged = found["evaluate"]["policies"]["policy"]["over_sft"]
+    assert judged["wins"] == judged["at_equal_length"] == {"value": None, "low": None, "high": None}
+    assert results(folder.path)["summary.json"]["win_rate"] is None
+    assert "nan" not in told(folder, found) and "right about" not in told(folder, found)
 
 
 def test_answers_come_from_a_published_file(unasked, tmp_path):
