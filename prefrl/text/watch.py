@@ -39,10 +39,11 @@ class Watch(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         self._write()
-        if self._rollouts and self._rollouts % self._save_every == 0:
-            self.algorithm.save(self._saved)
 
     def _on_step(self) -> bool:
+        """After the rollout's KL was checked: what is gone on from has not gone astray."""
+        if self._rollouts and self._rollouts % self._save_every == 0:
+            self.algorithm.save(self._saved)
         return True
 
     def _on_rollout_end(self) -> None:

@@ -12,9 +12,10 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback,
 import prefrl.text
 from prefrl.text.algorithms import LMA2C, LMPPO, LMTRPO
 from prefrl.text.environment import on_text
-from prefrl.text.kl import KL
+from prefrl.text.kl import KL, Astray
 from prefrl.text.models import with_lora
 from prefrl.text.ptx import Ptx, language_loss
+from prefrl.text.watch import Watch
 from tests import tiny_text
 from tests.tiny_policies import algorithm, collected, even, logged, parameters
 
@@ -209,6 +210,23 @@ def test_a_kl_that_explodes_stops_training_and_the_last_good_model_is_kept(facto
         made.learn_episodes(64, wreck)
     kept = {name: each for name, each in parameters(made).items() if name.startswith("model.")}
     assert made.episodes == 32 and same(kept, wreck.good)
+
+
+def test_training_that_is_gone_on_with_and_goes_astray_keeps_the_same_model(tmp_path):
+    wild = {"learning_rate": 0.03, "kl": KL(stop_at=3)}
+    straight = algorithm(**wild)
+    watch = Watch(tmp_path / "metrics.jsonl", tmp_path / "policy.zip", episodes=96, save_every=1)
+    with pytest.raises(Astray):
+        straight.learn_episodes(96, watch)
+    resumed = again(tmp_path / "policy.zip", **wild)
+    assert 16 <= resumed.episodes < straight.episodes
+    with pytest.raises(Astray):
+        resumed.learn_episodes(96)
+    kept, again_kept = (
+        {name: each for name, each in parameters(made).items() if name.startswith("model.")}
+        for made in (straight, resumed)
+    )
+    assert same(kept, again_kept) and straight.episodes == resumed.episodes
 
 
 def test_a_reward_that_fails_stops_training_before_anything_is_learned_from_it():
