@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefrl.summarize.exam import Exam
-from prefrl.summarize.folder import SHEET, SummaryFolder
+from prefrl.summarize.folder import KEY, SHEET, SummaryFolder
 from prefrl.summarize.settings import LIKERT
 from prefrl.summarize.sft import loaded
 from prefrl.text import best_of_n
@@ -54,9 +54,11 @@ def likert(folder: SummaryFolder) -> dict[str, Any]:
 
 
 def _hand_out(folder: SummaryFolder, exam: Exam, said: Mapping[str, Sequence[str]]) -> None:
-    """Writes the sheet for people, who judge people's own summaries too; one that is there is left alone."""
-    if (folder.path / SHEET).exists():
+    """Writes the sheet for people, who judge people's own summaries too; one that is filled in is left alone."""
+    if folder.filled_in:
         return
+    for name in (SHEET, KEY):
+        (folder.path / name).unlink(missing_ok=True)
     examples = exam.examples[:SHOWN]
     texts = {"reference": [example.references[0] for example in examples]}
     texts |= {name: list(of[:SHOWN]) for name, of in said.items()}

@@ -16,7 +16,7 @@ from prefrl.runs import RunConfig, RunFolder, locked, read_settings, system
 from prefrl.summarize.order import NEEDS, after
 from prefrl.summarize.settings import DIRECT, TOKENS, Settings
 
-COMPARISONS, SUMMARY, SHEET = "comparisons", "summary.json", "likert.csv"
+COMPARISONS, SUMMARY, SHEET, KEY = "comparisons", "summary.json", "likert.csv", "likert.key.json"
 QUESTION = "Which is the better summary?"
 INSTRUCTIONS = {
     "question": QUESTION,
@@ -31,7 +31,7 @@ INSTRUCTIONS = {
 }
 """What people are told; what they are to look for are the axes of Stiennon et al. 2020."""
 MORE: Mapping[str, Sequence[str]] = {
-    "evaluate": (SUMMARY, SHEET, "likert.key.json", "likert.json"),
+    "evaluate": (SUMMARY, SHEET, KEY, "likert.json"),
     TOKENS: (COMPARISONS,),
 }
 """What holds results of a stage beside its own JSON file."""
@@ -69,8 +69,9 @@ class SummaryFolder:
         for name, stages in self._changed(new) if old else ():
             made_by_it = {each for stage in stages for each in (stage, *self._followers(stage, new))}
             if made := self._results(made_by_it):
+                result = "evaluate" if made[0] in MORE["evaluate"] else Path(made[0]).stem
                 raise ValueError(
-                    f"{Path(made[0]).stem} of {self.path} was made with {name} {getattr(old, name)!r}: choose another "
+                    f"{result} of {self.path} was made with {name} {getattr(old, name)!r}: choose another "
                     f"--out, or copy the folder without {', '.join(made)}"
                 )
         return new
@@ -135,6 +136,13 @@ class SummaryFolder:
     def summarise(self, found: Mapping[str, Any]) -> None:
         self._write(SUMMARY, json.dumps(_plain(found), indent=2, allow_nan=False))
 
+    @property
+    def filled_in(self) -> bool:
+        """Whether there is a sheet that somebody has begun to fill in."""
+        from prefrl.text.likert import filled_in  # `prefrl export` starts without torch
+
+        return filled_in(self.path / SHEET)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One process at a time may work on a folder."""
@@ -156,9 +164,15 @@ class SummaryFolder:
         return (*after(stage, settings), *measured)
 
     def _results(self, stages: Collection[str]) -> list[str]:
-        """Names of the files and folders, as far as they are there, of what stages came to."""
+        """Names of the files and folders, as far as they are there, of what stages came to.
+
+        An empty sheet is none of them where `evaluate` was cut off: it writes another.
+        """
         named = [(f"{stage}.json", *MORE.get(stage, ())) for stage in (*NEEDS, TOKENS) if stage in stages]
-        return [name for names in named for name in names if (self.path / name).exists()]
+        there = [name for names in named for name in names if (self.path / name).exists()]
+        if {SHEET, KEY}.isdisjoint(there) or self.found("evaluate") is not None or self.filled_in:
+            return there
+        return [name for name in there if name not in (SHEET, KEY)]
 
     def _forget(self, stages: Collection[str]) -> None:
         """What stages have begun."""

@@ -90,6 +90,14 @@ def read_sheet(path: Path, key: Path | None = None) -> list[Rating]:
     return ratings
 
 
+def filled_in(path: Path) -> bool:
+    """Whether there is a sheet that somebody has begun to fill in; one that cannot be read counts."""
+    try:
+        return path.exists() and bool(read_sheet(path))
+    except Unreadable:
+        return True
+
+
 def summary(ratings: Sequence[Rating]) -> dict[str, dict[str, Interval]]:
     """Policy -> axis -> mean score, over examples; several people's scores of one are averaged first."""
     found: dict[str, dict[str, Interval]] = {}

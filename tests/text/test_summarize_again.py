@@ -62,6 +62,26 @@ def test_results_of_another_policy_are_refused_before_one_is_trained(finished):
     assert {line["rollout/beta"] for line in lines} == {1}
 
 
+def test_a_sheet_that_nobody_has_filled_in_is_written_anew(finished):
+    for name in ("evaluate.json", "summary.json"):
+        (finished / name).unlink()
+    run(begin(finished, {"best_of": 3}))
+    assert "best of 3" in (finished / "likert.key.json").read_text()
+    (finished / "evaluate.json").unlink()
+    sheet = finished / "likert.csv"
+    sheet.write_text(f"{sheet.read_text('utf-8-sig').rstrip().removesuffix(',,,,')},7,7,7,7\n")
+    filled = sheet.read_bytes()
+    with pytest.raises(
+        ValueError, match=r"evaluate of .* was made with best_of 3: .* summary.json, likert.csv, likert"
+    ):
+        begin(finished, {"best_of": 4})
+    (finished / "summary.json").unlink()
+    with pytest.raises(ValueError, match=r"evaluate of .* was made with best_of 3: .* without likert.csv, likert.key"):
+        begin(finished, {"best_of": 4})
+    run(begin(finished, {}))
+    assert sheet.read_bytes() == filled
+
+
 def test_a_preset_of_other_settings_is_refused_and_its_own_go_on(finished):
     folder, seeded = begin(finished, {}), {"seed": TINY["seed"]}
     preset = {name: value for name, value in TINY.items() if name not in seeded}
