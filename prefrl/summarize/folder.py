@@ -154,7 +154,7 @@ class SummaryFolder:
         if differ := [name for name, _ in self._changed(wanted) if name not in given]:
             own, preset = (getattr(each, differ[0]) for each in (self.settings, wanted))
             raise ValueError(
-                f"{self.path} was begun with {differ[0]} {own!r}, not {preset!r} as the preset says: leave out "
+                f"{self.path} was begun with {differ[0]} {own!r}, not {preset!r} as --preset would make it: leave out "
                 f"--preset to go on with the folder's settings, or choose another --out"
             )
 
