@@ -30,10 +30,12 @@ def begin(path: Path, given: Mapping[str, Any], preset: Mapping[str, Any] | None
     that follows it, was made by; then nothing is written. What is not finished begins anew where settings differ.
     """
     folder = SummaryFolder(path)
-    settings = folder.planned(given, preset or {})
-    check(settings)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    if not folder.has_settings:
+        check(folder.planned(given, preset or {}))  # what is refused leaves nothing behind, not even a lock
+        folder.path.mkdir(parents=True, exist_ok=True)
     with folder.locked():
+        settings = folder.planned(given, preset or {})
+        check(settings)
         folder.plan(settings)
     return folder
 

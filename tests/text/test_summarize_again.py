@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
@@ -71,9 +72,7 @@ def test_a_sheet_that_nobody_has_filled_in_is_written_anew(finished):
     sheet = finished / "likert.csv"
     sheet.write_text(f"{sheet.read_text('utf-8-sig').rstrip().removesuffix(',,,,')},7,7,7,7\n")
     filled = sheet.read_bytes()
-    with pytest.raises(
-        ValueError, match=r"evaluate of .* was made with best_of 3: .* summary.json, likert.csv, likert"
-    ):
+    with pytest.raises(ValueError, match=r"evaluate of .* was made with best_of 3: .* summary.json, likert.csv, l"):
         begin(finished, {"best_of": 4})
     (finished / "summary.json").unlink()
     with pytest.raises(ValueError, match=r"evaluate of .* was made with best_of 3: .* without likert.csv, likert.key"):
@@ -91,6 +90,22 @@ def test_a_preset_of_other_settings_is_refused_and_its_own_go_on(finished):
     with pytest.raises(ValueError, match=r"copy was begun with seed 3, not 0 as --preset would make it: leave out"):
         begin(finished, {}, preset)
     assert contents(finished) == before
+
+
+def test_settings_are_checked_by_one_process_at_a_time(finished, tmp_path):
+    folder = begin(finished, {})
+    with folder.locked(), pytest.raises(ValueError, match="another process is working on"):
+        begin(finished, {"posts": 41})
+
+    def overtaken(settings):
+        with patch("prefrl.summarize.run.check"):
+            begin(tmp_path / "new", {"seed": 5}, TINY)
+
+    with patch("prefrl.summarize.run.check", overtaken), pytest.raises(ValueError, match="begun with seed 5, not 3"):
+        begin(tmp_path / "new", {}, TINY)
+    with pytest.raises(ValueError, match="nonesuch"):
+        begin(tmp_path / "refused", {"algo": "nonesuch"}, TINY)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_policies_that_a_reward_measured_follow_it(summariser, tmp_path):
