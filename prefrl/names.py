@@ -74,8 +74,8 @@ def attribute(text: str, what: str, fits: Callable[[Any], bool] = callable) -> A
 
 
 def _is_imported(thing: Any, module: str) -> bool:
-    """Whether it is a function or a class that another module defines."""
-    return (isfunction(thing) or isclass(thing)) and thing.__module__ != module
+    """Whether it is a function or a class of another package; a package may hand on what its own modules define."""
+    return (isfunction(thing) or isclass(thing)) and thing.__module__.split(".")[0] != module.split(".")[0]
 
 
 def _components(module: ModuleType) -> dict[str, Any]:

@@ -200,6 +200,17 @@ def test_what_a_module_imports_is_not_suggested(mine):
         attribute(f"{name}:xyz", "number", lambda thing: isinstance(thing, int))
 
 
+def test_what_a_package_hands_on_from_its_own_modules_is_suggested(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    (tmp_path / "users_package").mkdir()
+    (tmp_path / "users_package" / "__init__.py").write_text("from functools import wraps\nfrom .inner import short\n")
+    (tmp_path / "users_package" / "inner.py").write_text("def short(prompts, texts): ...\n")
+    with pytest.raises(UnknownName, match=r"no reward 'shrot': did you mean 'short'\?$"):
+        attribute("users_package:shrot", "reward")
+    with pytest.raises(UnknownName, match=r"no reward 'xyz': there are short$"):
+        attribute("users_package:xyz", "reward")
+
+
 def test_initials_are_told_what_they_stand_for():
     assert str(unknown("setting", "lr", ["gamma", "learning_rate"])).endswith("did you mean 'learning_rate'?")
 
