@@ -17,6 +17,7 @@ Judge = Callable[[str, str, str], float | None]
 """(prompt, left, right) -> chance that the continuation `left` is better, in [0, 1], or None for "cannot tell"."""
 TRIED = 8
 """Pairs that a judge is asked about both ways: one that tosses a coin answers with one side in 1 of 32,768 cases."""
+USAGE = ": let it take (prompt, left, right) and give the chance that left is better, from 0 to 1, or None"
 
 
 class BadJudge(ValueError):
@@ -30,16 +31,20 @@ def verdict(judge: Judge, prompt: str, left: str, right: str) -> float | None:
     """
     try:
         said: object = judge(prompt, left, right)
-        plain = said.item() if hasattr(said, "item") else said  # of NumPy and torch
     except BadJudge:
         raise
     except Exception as error:
-        raise _bad(judge, f"raised {type(error).__name__}: {error}", prompt, left, right) from error
+        usage = USAGE if isinstance(error, TypeError) else ""  # memory may be short, or a prompt unknown
+        raise _bad(judge, f"raised {type(error).__name__}: {error}", usage, prompt, left, right) from error
+    try:
+        plain = said.item() if hasattr(said, "item") else said  # of NumPy and torch
+    except Exception as error:
+        raise _bad(judge, f"gave {type(said).__name__}: {error}", USAGE, prompt, left, right) from error
     if plain is None:
         return None
     if isinstance(plain, Real) and 0 <= float(plain) <= 1:
         return float(plain)
-    raise _bad(judge, f"gave {said!r:.40}", prompt, left, right)
+    raise _bad(judge, f"gave {said!r:.40}", USAGE, prompt, left, right)
 
 
 def check_sides(judge: Judge, pairs: Sequence[tuple[str, str, str]]) -> None:
@@ -144,12 +149,9 @@ def _side(answer: float | None) -> int:
     return 0 if answer is None else (answer > 0.5) - (answer < 0.5)
 
 
-def _bad(judge: Judge, trouble: str, *pair: str) -> BadJudge:
+def _bad(judge: Judge, trouble: str, usage: str, *pair: str) -> BadJudge:
     prompt, left, right = (f"{text[:40]!r}" for text in pair)
-    return BadJudge(
-        f"{_name(judge)} {trouble}; on {prompt} with {left} and {right}: let it take (prompt, left, right) and "
-        f"give the chance that left is better, from 0 to 1, or None"
-    )
+    return BadJudge(f"{_name(judge)} {trouble}; on {prompt} with {left} and {right}{usage}")
 
 
 def _name(judge: Judge) -> str:

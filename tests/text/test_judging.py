@@ -112,25 +112,33 @@ def raising(prompt, left, right):
     raise KeyError(left)
 
 
-USUAL = r"; on '.{0,40}' with 'models learn' and 'we train': let it take \(prompt, left, right\) and give the chance"
+PAIR = "; on '.{0,40}' with 'models learn' and 'we train'"
+USUAL = rf"{PAIR}: let it take \(prompt, left, right\) and give the chance"
 
 
 @pytest.mark.parametrize(
     ("judge", "complaint"),
     [
         (with_two, "the judge with_two raised TypeError: .* takes 2 positional arguments but 3 were given"),
-        (raising, "the judge raising raised KeyError: 'models learn'"),
         (lambda *_: "left", "gave 'left'"),
         (lambda *_: 1.5, r"gave 1\.5"),
         (lambda *_: float("nan"), "gave nan"),
-        (lambda *_: torch.ones(2), "raised RuntimeError: a Tensor with 2 elements cannot be converted to Scalar"),
+        (lambda *_: torch.ones(2), "gave Tensor: a Tensor with 2 elements cannot be converted to Scalar"),
     ],
-    ids=["two arguments", "raises", "a word", "too much", "nan", "two numbers"],
+    ids=["two arguments", "a word", "too much", "nan", "two numbers"],
 )
 def test_a_judge_that_says_nothing_usable_is_named_with_the_pair(tokenizer, judge, complaint):
     left, right = segments(tokenizer, EXAMPLE.prompt, ["models learn", "we train"], longest=99)
     with pytest.raises(BadJudge, match=complaint + USUAL):
         OnSegments(judge, tokenizer)(left, right)
+
+
+def test_a_judge_that_raises_is_named_with_the_pair_and_its_own_advice_alone(tokenizer):
+    left, right = segments(tokenizer, EXAMPLE.prompt, ["models learn", "we train"], longest=99)
+    with pytest.raises(BadJudge, match=rf"^the judge raising raised KeyError: 'models learn'{PAIR}$"):
+        OnSegments(raising, tokenizer)(left, right)
+    with pytest.raises(BadJudge, match=rf"ValueError: the oracle knows nothing of .* were cut{PAIR}$"):
+        OnSegments(Preferring(Rouge(), {}), tokenizer)(left, right)
 
 
 def test_a_judge_may_answer_in_any_kind_of_number():
