@@ -59,7 +59,7 @@ def scratch(settings: Settings) -> str | None:
     name, _, kind = settings.model.partition(":")
     if name != NEW:
         return None
-    check_kind(kind := kind or "gpt2")
+    check_kind(kind := kind or "gpt2", settings.width, settings.heads)
     return kind
 
 

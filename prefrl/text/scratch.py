@@ -13,6 +13,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from prefrl.names import unknown
 from prefrl.text.models import without_dropout
 
 
@@ -28,9 +29,9 @@ def new_model(
     """A language model without dropout: `layers` of `width`, for prompts and continuations of `context` tokens.
 
     `kind`: gpt2, or llama, which knows how far tokens are from each other instead of where they stand, and learns more
-    from little text, in half as much time again. Raises ValueError for others.
+    from little text, in half as much time again. Raises ValueError for others, and for an odd width of llama's heads.
     """
-    check_kind(kind)
+    check_kind(kind, width, heads)
     tokens = {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.eos_token_id}
     tokens |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     with torch.random.fork_rng(devices=[]):
@@ -38,9 +39,14 @@ def new_model(
         return without_dropout(KINDS[kind](layers, width, heads, context, tokens))
 
 
-def check_kind(kind: str) -> None:
+def check_kind(kind: str, width: int, heads: int) -> None:
     if kind not in KINDS:
-        raise ValueError(f"no kind of new model is {kind!r}: there are {', '.join(KINDS)}")
+        raise unknown("kind of new model", kind, KINDS)
+    if KINDS[kind] is _llama and width // heads % 2:
+        raise ValueError(
+            f"width {width} gives each of {heads} heads {width // heads}, and rotary positions need an even number: "
+            f"give {width + heads}"
+        )
 
 
 def _gpt2(layers: int, width: int, heads: int, context: int, tokens: Mapping[str, Any]) -> PreTrainedModel:

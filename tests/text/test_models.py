@@ -52,8 +52,16 @@ def test_new_models_of_both_kinds_are_as_wide_and_deep_as_asked_and_about_as_lar
 
 
 def test_a_new_model_of_no_kind_is_refused_with_the_kinds(tokenizer):
-    with pytest.raises(ValueError, match="no kind of new model is 'rwkv': there are gpt2, llama"):
+    with pytest.raises(ValueError, match="no kind of new model 'rwkv': there are gpt2, llama"):
         new_model(tokenizer, kind="rwkv")
+
+
+def test_rotary_positions_need_heads_of_an_even_width(tokenizer):
+    with pytest.raises(ValueError, match=r"width 12 gives each of 4 heads 3, and .* even number: give 16$"):
+        new_model(tokenizer, width=12, heads=4, kind="llama")
+    model = new_model(tokenizer, width=16, heads=4, kind="llama")
+    assert log_probs(model, tiny_text.ragged([3, 5, 2])).isfinite().all()
+    assert width_of(new_model(tokenizer, width=12, heads=4)) == 12
 
 
 @pytest.mark.parametrize("family", [0, 1, 2])
