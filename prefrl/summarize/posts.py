@@ -27,9 +27,9 @@ class Posts(NamedTuple):
     validation: list[Example]
     test: list[Example]
     known: list[Example]
-    """All of them, with the references that an oracle judges by."""
+    """All that were read, left out or not, with the references that an oracle judges by."""
     left_out: int = 0
-    """Those whose reference was too short or too long."""
+    """Those whose reference was too short or too long, and held-out ones that an earlier split has, too."""
 
 
 def posts(settings: Settings, tokenizer: PreTrainedTokenizerBase | None = None) -> Posts:
@@ -39,7 +39,7 @@ def posts(settings: Settings, tokenizer: PreTrainedTokenizerBase | None = None) 
     """
     check_data(settings.data)
     kind, _, source = settings.data.partition(":")
-    found = _grammar(settings) if kind == GRAMMAR else _by_split(SOURCES[kind], source or HUBS.get(kind, ""))
+    found = _apart(_grammar(settings) if kind == GRAMMAR else _by_split(SOURCES[kind], source or HUBS.get(kind, "")))
     return of_length(found._replace(train=found.train[: settings.posts]), settings, tokenizer)
 
 
@@ -48,7 +48,7 @@ def of_length(of: Posts, settings: Settings, tokenizer: PreTrainedTokenizerBase 
     if tokenizer is not None and settings.data.partition(":")[0] == TLDR:
         kept = {name: tldr.of_length(getattr(of, name), tokenizer) for name in SPLITS}
         splits = {name: split for name, (split, _) in kept.items()}
-        of = of._replace(**splits, left_out=sum(count for _, count in kept.values()))
+        of = of._replace(**splits, left_out=of.left_out + sum(count for _, count in kept.values()))
     for name in SPLITS:
         if not getattr(of, name):
             raise ValueError(f"{settings.data} has no posts with references for {name}{_why(of)}: give more of them")
@@ -93,7 +93,7 @@ def _grammar(settings: Settings) -> Posts:
 
 
 def _by_split(read: Callable[[str, str | None], list[Example]], source: str) -> Posts:
-    """As the source is split, or by the checksums of its posts: none is learned from and judged by."""
+    """As the source is split, or by the checksums of its posts."""
     if has_splits(source):
         splits = [read(source, split) for split in SPLITS]
     else:
@@ -104,9 +104,20 @@ def _by_split(read: Callable[[str, str | None], list[Example]], source: str) -> 
     return Posts(train, validation, test, [*train, *validation, *test])
 
 
+def _apart(of: Posts) -> Posts:
+    """Without the held-out posts whose prompt an earlier split has: none is learned from and judged by."""
+    splits, seen = {}, set[str]()
+    for name in SPLITS:
+        split: list[Example] = getattr(of, name)
+        splits[name] = [example for example in split if str(example.prompt) not in seen]
+        seen |= {str(example.prompt) for example in split}
+    left_out = sum(len(getattr(of, name)) - len(kept) for name, kept in splits.items())
+    return of._replace(**splits, left_out=left_out)
+
+
 def _why(of: Posts) -> str:
-    lengths = f"{tldr.SHORTEST} to {tldr.LONGEST} tokens"
-    return f" ({of.left_out} were left out, whose reference has not {lengths})" if of.left_out else ""
+    why = f"whose reference has not {tldr.SHORTEST} to {tldr.LONGEST} tokens, or which an earlier split has, too"
+    return f" ({of.left_out} were left out, {why})" if of.left_out else ""
 
 
 GRAMMAR, TLDR = "grammar", "tldr"

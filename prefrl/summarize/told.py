@@ -84,7 +84,7 @@ def _number(value: float | None, form: str) -> str:
 FIGURES: Mapping[str, Sequence[str]] = {
     "sft": (
         "{sft/summaries:.0f} summaries, {sft/prompts_cut:.0f} prompts cut",
-        "{sft/posts_left_out:.0f} posts left out for the length of their summary",
+        "{sft/posts_left_out:.0f} posts left out for the length of their summary, or since an earlier split has them",
         "{sft/parameters:,.0f} parameters",
         "{sft/validation_loss:.3f} nats per token of held-out ones",
     ),

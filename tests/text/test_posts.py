@@ -1,6 +1,7 @@
 """Which posts are learned from, watched and judged by."""
 
 import json
+import re
 from itertools import combinations
 
 import pytest
@@ -51,6 +52,26 @@ def test_what_has_splits_keeps_them(kind, tmp_path):
     assert [len(split) for split in prompts(posts(Settings(data=f"{kind}:{tmp_path}")))] == [2, 3, 4]
 
 
+@pytest.mark.parametrize("kind", ROWS)
+def test_a_held_out_post_that_an_earlier_split_has_is_left_out_and_counted(kind, tmp_path):
+    for name, numbers in {"train": (3, 1, 3), "dev": (5, 1, 4), "test": (9, 3, 5, 8)}.items():
+        write(tmp_path / f"{name}.jsonl", kind, numbers)
+    found = posts(Settings(data=f"{kind}:{tmp_path}", posts=1))  # what is apart depends not on how many are learned
+    names = [[re.findall(r"\d+", str(example.prompt))[0] for example in split] for split in found[:4]]
+    assert names == [["3"], ["5", "4"], ["9", "8"], [*"3135149358"]] and found.left_out == 3
+    write(tmp_path / "test.jsonl", kind, (1, 4))
+    with pytest.raises(
+        ValueError, match=r"for test \(3 were left out, .* which an earlier split has, too\): give more"
+    ):
+        posts(Settings(data=f"{kind}:{tmp_path}"))
+
+
+def test_no_made_up_post_is_learned_from_and_judged_by():
+    found = posts(Settings(posts=10_000))
+    assert not any(one & other for one, other in combinations(prompts(found), 2))
+    assert found.left_out == 400 - len(found.validation) - len(found.test) > 0
+
+
 def test_reddit_posts_with_a_summary_of_another_length_are_left_out(tmp_path):
     tokenizer, path = tiny_text.tokenizer(), write(tmp_path / "posts.jsonl", "tldr", range(1, 301))
     settings = Settings(data=f"tldr:{path}")
@@ -60,7 +81,7 @@ def test_reddit_posts_with_a_summary_of_another_length_are_left_out(tmp_path):
     assert min(lengths) >= tldr.SHORTEST and max(lengths) <= tldr.LONGEST
     assert every.left_out == 0 and found.left_out == 300 - len(kept) > 0
     write(path, "tldr", [1] * 50)
-    with pytest.raises(ValueError, match=r"train \(50 were left out, whose reference has not 24 to 48 tokens\): give"):
+    with pytest.raises(ValueError, match=r"train \(50 were left out, whose reference has not 24 to 48 tokens, or "):
         posts(settings, tokenizer)
 
 
