@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SHOWN = ("nobody", "people", "all")
 """Who may see the score of an Atari game."""
+COMPARISONS = "comparisons"
+"""The folder in a summariser's that is a run."""
 
 
 def option(default: Any, help: str, alone: str | None = None, **more: Any) -> Any:
@@ -162,7 +164,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         if not (Path(path) / "config.yaml").is_file():
-            inner = Path(path) / "comparisons"
+            inner = Path(path) / COMPARISONS
             of_summariser = (inner / "config.yaml").is_file()
             instead = f"; to label, export or import a summariser's answers, give {inner}" if of_summariser else ""
             raise ValueError(f"{path} is no run: it has no config.yaml{instead}")

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prefrl.runs import RunFolder
+from prefrl.runs import COMPARISONS, RunFolder
 from prefrl.summarize.commands import TEXTS
-from prefrl.summarize.folder import COMPARISONS
 
 
 def add_transfer(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -52,11 +51,11 @@ def _import(given: argparse.Namespace) -> None:
 
 @contextmanager
 def _or_texts(run: Path) -> Iterator[None]:
-    """Names the formats of texts in a refusal of where they may have been meant."""
+    """Names the formats of texts in a refusal of a summariser's folder, where they may have been meant."""
     try:
         yield
     except ValueError as error:
-        if (run / "config.yaml").is_file() and run.resolve().name != COMPARISONS:
+        if run.resolve().name != COMPARISONS and not (run / "settings.yaml").is_file():
             raise
         raise ValueError(f"{error}; texts are read with --format {', '.join(TEXTS[:-1])} or {TEXTS[-1]}") from error
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from prefrl.runs import RunFolder
-from prefrl.summarize.folder import COMPARISONS, SummaryFolder
+from prefrl.runs import COMPARISONS, RunFolder
+from prefrl.summarize.folder import SummaryFolder
 from prefrl.text.data import FORMATS, out, put
 from prefrl.text.data.judgement import Written
 from prefrl.text.tokens import load_tokenizer

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from prefrl.files import read_json, whole
-from prefrl.runs import RunConfig, RunFolder, locked, read_settings, system
+from prefrl.runs import COMPARISONS, RunConfig, RunFolder, locked, read_settings, system
 from prefrl.summarize.order import NEEDS, after
 from prefrl.summarize.settings import DIRECT, TOKENS, Settings
 
-COMPARISONS, SUMMARY, SHEET, KEY = "comparisons", "summary.json", "likert.csv", "likert.key.json"
+SUMMARY, SHEET, KEY = "summary.json", "likert.csv", "likert.key.json"
 QUESTION = "Which is the better summary?"
 INSTRUCTIONS = {
     "question": QUESTION,

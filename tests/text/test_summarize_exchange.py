@@ -119,9 +119,15 @@ def test_a_folder_of_all_stages_is_told_where_its_answers_are(summariser, tmp_pa
 
 
 def test_texts_that_are_read_without_their_format_are_told_of_it(summariser, comparisons, said, capsys):
-    for into in (comparisons, copied(summariser, comparisons.parent.with_name("whole")) / "comparisons"):
+    whole = copied(summariser, comparisons.parent.with_name("whole"))
+    for into in (comparisons, comparisons.parent, whole, whole / "comparisons"):
         why = refused(capsys, "import", into, said)
         assert why.endswith("; texts are read with --format texts, trl or tldr\n") and why.count("\n") == 1
+
+
+def test_a_path_that_is_no_summarisers_is_told_of_no_texts(said, tmp_path, capsys):
+    missing = tmp_path / "hoper"
+    assert refused(capsys, "import", missing, said) == f"prefrl: {missing} is no run: it has no config.yaml\n"
 
 
 def test_an_oracles_answers_are_what_trl_reads(summariser, tmp_path, capsys):
