@@ -8,7 +8,7 @@ from prefrl.summarize.folder import SummaryFolder
 from prefrl.summarize.settings import DIRECT, STAGES
 
 COLUMNS = ("", "over SFT", "equal length", "over people", "KL", "reward", "words", "copied")
-JUDGED = {"over_sft": ("over SFT", "the SFT model's"), "over_people": ("over people", "a person's")}
+AGAINST = {"over_sft": ("over SFT", "the SFT model's"), "over_people": ("over people", "a person's")}
 NOTHING = "-"
 
 
@@ -37,7 +37,7 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 def _notes(rows: Mapping[str, Mapping[str, Any]], temperature: float) -> list[str]:
     """What the columns of the table are, and of how many posts."""
     lines = []
-    for name, (column, other) in JUDGED.items():
+    for name, (column, other) in AGAINST.items():
         counts = sorted({found[name]["prompts"] for found in rows.values() if name in found})
         if counts:
             of = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
