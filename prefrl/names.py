@@ -18,12 +18,16 @@ class UnknownName(ValueError):
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UnknownName:
     """`no oracle 'sythetic': did you mean 'synthetic'?`"""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or [
-        each for each in known if _initials(each) == name
-    ]
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
+    near = nearest(name, known := sorted(known))
+    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known) or 'none'}"
     return UnknownName(f"no {what} {name!r}: {hint}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """What is written much the same, or begins with these letters word by word; None if nothing does."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return next(iter(near or (each for each in known if _initials(each) == name)), None)
 
 
 def resolve(text: str, builtin: ModuleType, what: str, *more: ModuleType) -> Any:

@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 from prefrl import oracles
-from prefrl.names import attribute, resolve, unknown
+from prefrl.names import attribute, nearest, resolve, unknown
 from prefrl.reward import loss
 from prefrl.summarize.posts import check_data, check_judged
 from prefrl.summarize.settings import DIRECT, LEARNED, Settings
@@ -30,6 +31,8 @@ ALGORITHMS: Mapping[str, type[SequenceRollouts]] = {"ppo": LMPPO, "a2c": LMA2C, 
 METHODS: Mapping[str, type[DPO | IPO | KTO]] = {"dpo": DPO, "ipo": IPO, "kto": KTO}
 COMBINED: Mapping[str, Combine] = {"mean": mean, "min": least}
 JUDGE, REFERENCE, NEW = "judge", "reference", "new"
+OWN = ("sft", "pretrained", REFERENCE, "policy", *DIRECT)
+"""Sources that a folder may have itself."""
 T = TypeVar("T")
 
 
@@ -128,6 +131,8 @@ def sources(settings: Settings) -> dict[str, Source | None]:
     for name in settings.sources.split():
         model, _, temperature = name.partition("@")
         found[name] = None if name == REFERENCE else Source(model, _temperature(name, temperature))
+        if model not in OWN and nearest(model, OWN) and not Path(model).exists():
+            raise unknown("source", model, OWN)
         if model == "pretrained" and settings.pretrain is None:
             raise ValueError("there is no pretrained model to compare: add --pretrain, or leave it out of --sources")
     if not found:

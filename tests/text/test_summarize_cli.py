@@ -57,6 +57,7 @@ def refusal(capsys, tmp_path, *command):
         ({"oracle": "tests.tiny_summaries:NO_FUNCTION"}, "cannot be called: name a function"),
         ({"comparisons_from": "csv:a"}, "no kind of answers 'csv'"),
         ({"comparisons_from": "trl"}, "say where the answers are: trl:FILE"),
+        ({"sources": "stf reference"}, "no source 'stf': did you mean 'sft'?"),
         ({"together": 1}, "one summary cannot be compared"),
         ({"wrong": 0.5}, "from 0 to below 0.5, got 0.5"),
         ({"fit": "kwize"}, "no fit 'kwize': did you mean 'k_wise'?"),
