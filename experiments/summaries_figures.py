@@ -41,7 +41,7 @@ def _curves(axes: Axes, records: Sequence[Record], start: Mapping[int, Points], 
         runs = [
             [*start[record["seed"]], *record["points"]]
             for record in records
-            if (record["method"], record["beta"], record["score"]) == ("ppo", beta, score)
+            if record["method"] == "ppo" and (record["beta"], record["score"]) == (beta, score)
         ]
         _lines(axes, runs, what, "episodes", f"beta {beta:g}", colour, "-")
     best = [record["curves"][score] for record in records if record["method"] == "best-of-n"]

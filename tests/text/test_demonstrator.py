@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import summaries, summaries_people
+from experiments.summaries_figures import draw
 from experiments.summaries_judged import averaged
 from experiments.summaries_page import pessimism
 from experiments.summaries_runs import EDITIONS, Task, tasks
@@ -105,6 +106,13 @@ def test_pessimism_is_told_where_policies_were_paid_most():
     assert pessimism(runs)[-1] is True
     assert pessimism(ended("mean", 0.01, 0.1)) == []
     assert pessimism(ended("mean", 0.01, 0.1) | ended("min", 0.01, 0.2, seed=1)) == []
+
+
+def test_records_of_published_preferences_are_no_curves(report, tmp_path):
+    records = summaries.read(report / "runs")
+    draw([*records, {"seed": 0, "method": "reader", "name": "reader"}], tmp_path / "curves.png")
+    draw(records, tmp_path / "without.png")
+    assert (tmp_path / "curves.png").read_bytes() == (tmp_path / "without.png").read_bytes()
 
 
 def test_runs_are_averaged_where_they_have_learned_as_much():
