@@ -129,15 +129,8 @@ def _seeds(jury: Jury, runs: Mapping[str, Sequence[Record]], headline: str) -> s
             sft, people = jury.over_sft(headline, [seed], how), jury.over_people(headline, [seed], how)
             wins = [percent(each) for each in (sft.wins, sft.at_equal_length, people.wins, people.at_equal_length)]
             rows.append([str(seed), told, kl, *wins])
-    head = [
-        "Seed",
-        "Summaries",
-        "KL",
-        "Wins over SFT",
-        "... at equal length",
-        "Wins over people",
-        "... at equal length",
-    ]
+    head = ["Seed", "Summaries", "KL"]
+    head += [f"{what}{level}" for what in ("Over SFT", "Over people") for level in ("", ", at equal length")]
     said = f"`{headline}` against SFT, and against a reference that the oracle was not shown."
     return f"{said}\n\n{markdown(head, rows)}"
 
@@ -231,14 +224,14 @@ def _samples(jury: Jury, runs: Mapping[str, Sequence[Record]], headline: str) ->
 def _made(records: Sequence[Record]) -> str:
     minutes: dict[str, list[float]] = {}
     for record in records:
-        minutes.setdefault(record["name"], []).append(record["seconds"] / 60)
+        stages = sum(stage["seconds"] for stage in record.get("stages", {}).values())
+        minutes.setdefault(record["name"], []).append((record["seconds"] + stages) / 60)
     rows = [[name, str(len(each)), f"{np.mean(each):.1f}"] for name, each in minutes.items()]
     total = sum(sum(each) for each in minutes.values())
     made = dict.fromkeys((r["command"], _versions(r["system"])) for r in records)
     said = "\n\n".join(f"```\n{command}\n```\n\nwith {versions}." for command, versions in made)
-    return (
-        f"{markdown(['What', 'Runs', 'Minutes each'], rows)}\n\nTogether {total / 60:.1f} hours of one core.\n\n{said}"
-    )
+    made_by = markdown(["What", "Runs", "Minutes each"], rows)
+    return f"{made_by}\n\nTogether {total / 60:.1f} hours of one process.\n\n{said}"
 
 
 def _versions(system: Mapping[str, Any]) -> str:

@@ -105,7 +105,9 @@ def made(task: Task, edition: Edition, data: str, out: Path) -> dict[str, Any]:
     base = SummaryFolder(folder / "base")
     if task.method == "base":
         begin(base.path, {"data": data, "seed": task.seed, **edition.given}, PRESETS[edition.preset])
-        found = _base(base, edition)
+        found: dict[str, Any] = {"stages": run(base, SHARED)}
+        began = time.perf_counter()  # stages tell their own seconds, which are kept where one is cut off
+        found |= _start(base, edition)
     else:
         bench = Bench.of(base, edition.prompts)
         if task.method == "best-of-n":
@@ -120,11 +122,11 @@ def made(task: Task, edition: Edition, data: str, out: Path) -> dict[str, Any]:
     return record | found | {"seconds": time.perf_counter() - began}
 
 
-def _base(base: SummaryFolder, edition: Edition) -> dict[str, Any]:
-    stages = run(base, SHARED)
+def _start(base: SummaryFolder, edition: Edition) -> dict[str, Any]:
+    """What runs begin from: the SFT model's point, and how often the reward model is right."""
     bench = Bench.of(base, edition.prompts)
     point = _measured(bench, base.model("sft"), base.path.parent / "sft")
-    return {"stages": stages, "points": [point], "right": told_right(bench, base, edition.pairs)}
+    return {"points": [point], "right": told_right(bench, base, edition.pairs)}
 
 
 def _measured(bench: Bench, model: Path, kept: Path) -> dict[str, float]:

@@ -29,7 +29,7 @@ def new_model(
     """A language model without dropout: `layers` of `width`, for prompts and continuations of `context` tokens.
 
     `kind`: gpt2, or llama, which knows how far tokens are from each other instead of where they stand, and learns more
-    from little text, in half as much time again. Raises ValueError for others, and for an odd width of llama's heads.
+    from little text, in more time. Raises ValueError for others, and for an odd width of llama's heads.
     """
     check_kind(kind, width, heads)
     tokens = {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.eos_token_id}
