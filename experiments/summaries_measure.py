@@ -118,10 +118,12 @@ class Bench:
 
 
 def told_right(bench: Bench, base: SummaryFolder, pairs: int) -> list[dict[str, Any]]:
-    """How often reward, length and lead tell the better of two summaries of a held-out post, the oracle not erring."""
+    """How often reward, length and lead tell the better of two summaries of a held-out post, the oracle not erring.
+
+    `pairs`: of each post.
+    """
     rng = np.random.default_rng([bench.settings.seed, pairs])
-    examples = bench.examples[:pairs]
-    drawn = sample_pairs(examples, sources(base, bench.settings), rng, -(-pairs // len(examples)))[:pairs]
+    drawn = sample_pairs(bench.examples, sources(base, bench.settings), rng, pairs)
     differences = [bench.quality(e, left) - bench.quality(e, right) for e, (_, left), (_, right) in drawn]
     judged = [
         Judgement(e.prompt, left, right, (np.sign(size) + 1) / 2, "oracle", abs(size), policies=(a, b))
