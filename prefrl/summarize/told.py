@@ -5,6 +5,7 @@ from string import Formatter
 from typing import Any
 
 from prefrl.summarize.folder import SummaryFolder
+from prefrl.summarize.reward import newer_answers
 from prefrl.summarize.settings import DIRECT, STAGES
 
 COLUMNS = ("", "over SFT", "equal length", "over people", "KL", "reward", "words", "copied")
@@ -15,6 +16,8 @@ NOTHING = "-"
 def told(folder: SummaryFolder, stages: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each of the stages that were asked for, and the table of policies where there are any."""
     lines = [f"{stage}: {_figures(stage, found)}" for stage, found in stages.items()]
+    if "reward" in stages and (newer := newer_answers(folder)) > 0:
+        lines.append(f"{newer} answers are newer than the reward: it learns from them when reward.json is removed")
     rows = policies(folder)
     if rows and not {STAGES[-1], *DIRECT}.isdisjoint(stages):
         lines += ["", table(rows), *_notes(rows, folder.settings.judged_at)]

@@ -93,6 +93,22 @@ def test_what_was_imported_is_learned_from_beside_what_the_oracle_says(compariso
     assert found["reward"]["labels/learned"] == 9
 
 
+def test_answers_that_came_after_the_reward_was_fitted_are_told_of_until_it_is_fitted_again(
+    summariser, said, tmp_path, capsys
+):
+    folder = copied(summariser, tmp_path / "made", "ppo", "evaluate")
+    again = "summarize", "reward", "--out", folder
+    assert "newer" not in printed(capsys, *again)
+    said.write_text(said.read_text().replace(json.dumps(POST.head), '"POST: "'))
+    printed(capsys, "import", folder / "comparisons", said, "--format", "texts")
+    assert "\n3 answers are newer than the reward: it learns from them when reward.json is removed\n" in printed(
+        capsys, *again
+    )
+    (folder / "reward.json").unlink()
+    found = printed(capsys, *again)
+    assert found.startswith("reward: 27 answers learned from") and "newer" not in found
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_broken_file_adds_nothing(format, comparisons, tmp_path, capsys):
     (tmp_path / "a.jsonl").write_text('{"prompt": "p"}\n')
