@@ -71,7 +71,8 @@ class Fit:
         most = max(len(np.unique(element[drawn > 0])) for drawn in draws)
         updates = max(round(passes * -(-most // self.batch)), 1)
         share = (1 / np.bincount(element)[element]).astype(np.float32)
-        for batches in islice(_batches(draws, element, self.batch, rng), updates):
+        drawn = islice(_batches(draws, element, self.batch, rng), updates)
+        for batches in self.watched(drawn, updates, ensemble, optimizer, comparisons):
             optimizer.zero_grad()
             _backward(ensemble, data, draws * share, share, batches, self.loss)
             optimizer.step()
@@ -88,6 +89,17 @@ class Fit:
     def data(self, ensemble: Ensemble, comparisons: Sequence[Comparison]) -> "Data":
         """What the nets are shown of the comparisons."""
         return Data(ensemble, comparisons)
+
+    def watched(
+        self,
+        batches: Iterator[list[Array]],
+        updates: int,
+        ensemble: Ensemble,
+        optimizer: torch.optim.Adam,
+        comparisons: Sequence[Comparison],
+    ) -> Iterator[list[Array]]:
+        """The batches of all updates, one by one: a long fit shows here how far it is, and keeps that."""
+        return batches
 
     def elements(self, comparisons: Sequence[Comparison]) -> tuple[list[int], Array]:
         """By which number each comparison is drawn, and which element of batches it belongs to, from 0 on.

@@ -34,6 +34,7 @@ def fit(folder: SummaryFolder) -> dict[str, float]:
     written = [(example.prompt, text) for example in of.validation for text in example.references]
     references = reward.read([prompt for prompt, _ in written], [text for _, text in written])
     wanted = parts.fit(settings)
+    wanted = replace(wanted, seed=wanted.seed + settings.seed, folder=folder.unfinished("reward"), progress=True)
     with folder.comparisons().open_store() as store:
         learner = Learner(
             store=store,
@@ -41,7 +42,7 @@ def fit(folder: SummaryFolder) -> dict[str, float]:
             budget=settings.comparisons,
             select=Uniform(),
             schedule=Upfront(),
-            fit=replace(wanted, seed=wanted.seed + settings.seed),
+            fit=wanted,
             seed=settings.seed,
         )
         found = learner.learn(references.segments(), step=0)

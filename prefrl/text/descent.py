@@ -1,26 +1,20 @@
 """Gradient descent on a model's loss, batch by batch, which goes on exactly where it was stopped."""
 
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from prefrl.files import reading, whole
+from prefrl.text.kept import Kept, digest
 from prefrl.types import Array
 
-STATE = "training.safetensors"
-"""What is kept in a training's folder: weights, moments and losses so far."""
 UNPROMISED = ("chunks", "save_every")
 """What may differ when a training goes on: it changes nothing but the speed."""
 
@@ -89,15 +83,16 @@ class Descent:
         total = max(round(self.epochs * -(-work.rows // self.batch)), 1)
         model.eval()  # dropout stays off (detail 8)
         optimizer = self._optimizer(model)
-        state = _State(folder / STATE if folder else None, self._promised(work, seed, model), model, optimizer)
-        losses = state.load()
+        state = Kept(folder, self._promised(work, seed, model), model, optimizer)
+        made = state.load("losses")
+        losses: list[float] = [] if made is None else made.tolist()
         batches = islice(_batches(work.rows, self.batch, seed), len(losses), total)
         bar = tqdm(batches, work.name, total, initial=len(losses), disable=None if progress else True)
         for rows in bar:
             losses.append(self._update(optimizer, work.parts(rows), self.rate(len(losses), total)))
             bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
             if len(losses) % self.save_every == 0 or len(losses) == total:
-                state.save(losses)
+                state.save(losses=torch.tensor(losses, dtype=torch.float64))
         return np.array(losses)
 
     def _optimizer(self, model: nn.Module) -> torch.optim.AdamW:
@@ -131,61 +126,6 @@ class Descent:
         return {name: value for name, value in given.items() if name not in UNPROMISED}
 
 
-@dataclass(frozen=True)
-class _State:
-    """A training's weights, moments and losses on the disk."""
-
-    path: Path | None
-    promised: dict[str, Any]
-    model: nn.Module
-    optimizer: torch.optim.AdamW
-
-    def save(self, losses: Sequence[float]) -> None:
-        if self.path is None:
-            return
-        moments = {
-            f"optimizer.{i}.{name}": value
-            for i, entry in self.optimizer.state_dict()["state"].items()
-            for name, value in entry.items()
-        }
-        tensors = self._weights() | moments | {"losses": torch.tensor(losses, dtype=torch.float64)}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(self.path) as file:
-            file.write(
-                save({n: t.detach().contiguous() for n, t in tensors.items()}, {"is": json.dumps(self.promised)})
-            )
-
-    def load(self) -> list[float]:
-        """The losses so far, none if there is no state; model and optimizer are set to it."""
-        if self.path is None or not self.path.exists():
-            return []
-        with reading(self.path), safe_open(self.path, "pt") as file:
-            promised = json.loads(file.metadata()["is"])
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-        self._check(promised, tensors)
-        entries: dict[int, dict[str, Tensor]] = {}
-        for name in [name for name in tensors if name.startswith("optimizer.")]:
-            _, i, moment = name.split(".")
-            entries.setdefault(int(i), {})[moment] = tensors[name]
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": entries})
-        with torch.no_grad():
-            for name, parameter in self._weights().items():
-                parameter.copy_(tensors[name])
-        return list(tensors["losses"].tolist())
-
-    def _check(self, promised: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        for name, parameter in self._weights().items():
-            if name not in tensors or tensors[name].shape != parameter.shape:
-                raise ValueError(f"{self.path} is of another model: give another folder")
-        other = sorted(name for name in self.promised if promised.get(name) != self.promised[name])
-        if other:
-            raise ValueError(f"{self.path} is of a training with other {', '.join(other)}: give another folder")
-
-    def _weights(self) -> dict[str, Tensor]:
-        return {f"model.{name}": p for name, p in self.model.named_parameters() if p.requires_grad}
-
-
 def _batches(rows: int, batch: int, seed: int) -> Iterator[Array]:
     """Shuffled anew in every pass; any pass's order is known without those before."""
     for epoch in count():
@@ -207,12 +147,3 @@ def split(rows: Array, chunks: int) -> list[Array]:
 def settled(losses: Array) -> float:
     """Mean loss of the last tenth of the updates: what a training came to."""
     return float(losses[-max(len(losses) // 10, 1) :].mean())
-
-
-def digest(*tensors: Tensor) -> str:
-    """Name of what tensors hold."""
-    held = sha256()
-    for tensor in tensors:
-        held.update(repr((tuple(tensor.shape), tensor.dtype)).encode())
-        held.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())  # no bfloat16 there
-    return held.hexdigest()

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from prefrl.text.descent import Descent, Work, check_positive, digest, settled, split
+from prefrl.text.descent import Descent, Work, check_positive, settled, split
 from prefrl.text.generate import log_probs
+from prefrl.text.kept import digest
 from prefrl.text.models import LanguageModel
 from prefrl.text.samples import Samples, cat
 from prefrl.types import Array, Comparison, Segment

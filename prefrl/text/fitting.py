@@ -1,17 +1,22 @@
 """How reward models of text are fitted: `Fit` with other numbers, every text forwarded once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from tqdm import tqdm
 
 from prefrl.reward.ensemble import Ensemble, stack
 from prefrl.reward.fit import Data, Fit
 from prefrl.reward.loss import Loss, logistic
+from prefrl.text.kept import Kept, digest
 from prefrl.types import Array, Comparison, Segment
 
 
@@ -30,14 +35,49 @@ class Texts(Fit):
     """`Margin` wants the better side ahead by some log-odds more."""
     at_once: int = 256
     """Texts whose activations are in memory together; those of a larger batch are computed twice instead."""
+    save_every: int = 50
+    """Updates between two saved states, where there is a folder for them."""
+    folder: Path | None = None
+    """Where a fit that was cut off goes on, if it is to the same comparisons from the same start."""
+    progress: bool = False
+    """Whether a bar is shown on a terminal."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.at_once <= 0:
-            raise ValueError(f"fit's at_once must be positive, got {self.at_once}")
+        for name in ("at_once", "save_every"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"fit's {name} must be positive, got {getattr(self, name)}")
 
     def data(self, ensemble: Ensemble, comparisons: Sequence[Comparison]) -> Data:
         return Distinct(ensemble, comparisons, self.at_once)
+
+    def watched(
+        self,
+        batches: Iterator[list[Array]],
+        updates: int,
+        ensemble: Ensemble,
+        optimizer: torch.optim.Adam,
+        comparisons: Sequence[Comparison],
+    ) -> Iterator[list[Array]]:
+        """Those that are left, if some were learned from before a kill."""
+        kept = Kept(self.folder, self._promised(updates, ensemble, comparisons), ensemble, optimizer)
+        try:
+            done = kept.load("updates")
+        except ValueError:
+            done = None  # of other comparisons, or of another start
+        first = 0 if done is None else int(done)
+        left = islice(batches, first, None)
+        bar = tqdm(left, "reward", updates, initial=first, disable=None if self.progress else True)
+        for made, rows in enumerate(bar, first + 1):
+            yield rows
+            if made % self.save_every == 0 or made == updates:
+                kept.save(updates=torch.tensor(made))
+
+    def _promised(self, updates: int, ensemble: Ensemble, comparisons: Sequence[Comparison]) -> dict[str, Any]:
+        settings = {name: getattr(self, name) for name in ("batch", "lr", "l2", "seed")}
+        loss = getattr(self.loss, "__name__", repr(self.loss))
+        start = digest(*ensemble.parameters())
+        return settings | {"loss": loss, "updates": updates, "data": _digest(comparisons), "start": start}
 
 
 @dataclass(frozen=True)
@@ -88,3 +128,12 @@ def _prompt(segment: Segment) -> int:
     """A number for what stands before the continuation, the same in every store and process."""
     before = segment.obs[: int(np.argmax(segment.acts == 1))]
     return int.from_bytes(sha256(before.tobytes()).digest()[:8])
+
+
+def _digest(comparisons: Sequence[Comparison]) -> str:
+    """Name of what is compared, and of the answers."""
+    held = sha256()
+    for c in comparisons:
+        for side in (c.left.obs, c.right.obs, np.float64(c.preference)):
+            held.update(side.tobytes())
+    return held.hexdigest()

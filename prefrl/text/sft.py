@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 
-from prefrl.text.descent import Descent, Work, digest, settled, split
+from prefrl.text.descent import Descent, Work, settled, split
 from prefrl.text.generate import log_probs
+from prefrl.text.kept import digest
 from prefrl.text.models import LanguageModel, autocast, context_of
 from prefrl.text.samples import Samples
 from prefrl.text.tokens import plain_ids

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from prefrl.text.descent import STATE, Descent, Work, digest, settled, split
+from prefrl.text.descent import Descent, Work, settled, split
+from prefrl.text.kept import STATE, digest
 
 FAST = Descent(epochs=4, batch=4, lr=0.1, save_every=3)
 

@@ -1,6 +1,7 @@
 """How reward models of text are fitted, and that the learner of control fits them too."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 from itertools import combinations
 
@@ -18,10 +19,12 @@ from prefrl.reward.loss import Margin, bradley_terry, logistic
 from prefrl.schedules import Upfront
 from prefrl.store import Store
 from prefrl.text.fitting import KWise, Texts
+from prefrl.text.kept import STATE
 from prefrl.text.score import score_net
 from prefrl.text.tokens import to_samples
 from prefrl.types import Comparison, Label
 from tests import tiny_text
+from tests.tiny_descent import same, weights
 
 PROMPT, RESPONSE = 64, 24
 
@@ -182,3 +185,53 @@ def test_what_is_published_comes_back(tmp_path):
         other.from_bytes(store.reward()[1], version)
         rows = tiny_text.written(8).segments()
         assert np.array_equal(other.returns(rows), ensemble.returns(rows))
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+def kept(folder, passes=3):
+    return Texts(first_passes=passes, batch=2, save_every=1, folder=folder)
+
+
+def fitted(fit, comparisons, ensemble=None, most=None):
+    """The weights after a fit; it is killed before another update than the first `most`."""
+    ensemble = ensemble or members()
+    optimizer = fit.optimizer(ensemble)
+    step, left = optimizer.step, iter(range(10**6 if most is None else most))
+
+    def stepping():
+        if next(left, None) is None:
+            raise Killed
+        step()
+
+    optimizer.step = stepping
+    fit(ensemble, optimizer, comparisons, fit.first_passes, np.random.default_rng(0))
+    return weights(ensemble)
+
+
+def test_a_fit_that_was_cut_off_goes_on_to_the_same_end(tmp_path):
+    whole = fitted(kept(None), told())
+    for most in (2, 3):
+        with pytest.raises(Killed):
+            fitted(kept(tmp_path), told(), most=most)
+    assert same(fitted(kept(tmp_path), told()), whole)
+    assert same(fitted(kept(tmp_path), told(), most=0), whole)  # it was at its end
+
+
+def test_a_fit_to_other_answers_from_another_start_or_for_longer_begins_anew(tmp_path):
+    fitted(kept(tmp_path), told())
+    other = [replace(comparison, preference=1.0) for comparison in told()]
+    for fit, comparisons, start in (
+        (kept(tmp_path), other, members()),
+        (kept(tmp_path), told(), members(seed=1)),
+        (kept(tmp_path, passes=4), told(), members()),
+    ):
+        anew = fitted(replace(fit, folder=None), comparisons, deepcopy(start))
+        assert same(fitted(fit, comparisons, start), anew)
+
+
+def test_a_state_that_cannot_be_read_is_made_anew(tmp_path):
+    (tmp_path / STATE).write_bytes(b"nothing")
+    assert same(fitted(kept(tmp_path), told()), fitted(kept(None), told()))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prefrl.text.descent import STATE
 from prefrl.text.generate import log_probs
+from prefrl.text.kept import STATE
 from prefrl.text.models import with_lora
 from prefrl.text.sft import SFT, Pretrain, nats_per_token, packed
 from tests.tiny_descent import batch_gradient, same, stopped, weights

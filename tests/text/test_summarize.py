@@ -13,6 +13,7 @@ from prefrl.summarize.told import told
 from prefrl.text.descent import Descent
 from prefrl.text.kl import KL, Astray
 from prefrl.text.models import load_model
+from prefrl.text.reward_model import RewardModel
 from prefrl.text.sft import Pretrain
 from prefrl.text.tokens import load_tokenizer
 from prefrl.text.watch import Watch, read
@@ -73,6 +74,9 @@ def test_the_same_settings_make_the_same_summariser(summariser, tmp_path):
         run(again)
     with killed_at(Store, "answer", 1), pytest.raises(Killed):
         run(again)
+    with killed_at(RewardModel, "save", 0), pytest.raises(Killed):
+        run(again)
+    assert (again.unfinished("reward") / "training.safetensors").exists()
     with patch.object(Watch, "__init__", often(Watch.__init__)):
         with killed_at(Watch, "_on_rollout_end", 4), pytest.raises(Killed):
             run(again)
