@@ -1,5 +1,6 @@
 """Algorithms on sequences that learn a made-up taste in seconds, and what they logged."""
 
+import torch
 from stable_baselines3.common.logger import KVWriter, Logger
 
 from prefrl.text.algorithms import LMPPO
@@ -45,6 +46,16 @@ def collected(made):
     _, callback = made._setup_learn(1, reset_num_timesteps=False)
     assert made.collect_rollouts(made.env, callback, made.rollout_buffer, made.n_steps)
     return made.rollout_buffer
+
+
+def first_ratios(made, batch_size):
+    """Of all tokens of a rollout, before anything is learned from it, as an update of minibatches sees them."""
+    ratios = []
+    for batch in collected(made).get(batch_size):
+        with torch.no_grad():
+            _, log_prob, _ = made.policy.evaluate_actions(batch.observations, batch.actions)
+        ratios.append((log_prob - batch.old_log_prob).exp())
+    return torch.cat(ratios)
 
 
 def parameters(made):

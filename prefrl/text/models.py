@@ -166,13 +166,15 @@ def attend(model: LanguageModel, implementation: str) -> None:
 
 
 def autocast(model: nn.Module) -> AbstractContextManager[object]:
-    """Multiplies in bfloat16 where that is faster than float32, in which all the rest stays.
-
-    That is where the hardware has instructions for it, but on a CPU not in a narrow model.
-    """
+    """Multiplies in bfloat16 where that is faster than float32, in which all the rest stays."""
     where = next(model.parameters()).device.type
-    half = multiplies_bfloat16(where) and (where != "cpu" or width_of(model) >= WIDE)
-    return torch.autocast(where, torch.bfloat16, enabled=half)
+    return torch.autocast(where, torch.bfloat16, enabled=rounds(model))
+
+
+def rounds(model: nn.Module) -> bool:
+    """Whether it multiplies in bfloat16: where the hardware has instructions for it, but on a CPU no narrow model."""
+    where = next(model.parameters()).device.type
+    return multiplies_bfloat16(where) and (where != "cpu" or width_of(model) >= WIDE)
 
 
 def width_of(model: nn.Module) -> int:

@@ -15,7 +15,16 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prefrl.text.generate import chosen, continued, entropy_of, token_logits
-from prefrl.text.models import LanguageModel, attend, autocast, backbone, check_vocabulary, hidden_states, width_of
+from prefrl.text.models import (
+    LanguageModel,
+    attend,
+    autocast,
+    backbone,
+    check_vocabulary,
+    hidden_states,
+    rounds,
+    width_of,
+)
 from prefrl.text.ptx import Mixing, Ptx, mixing
 from prefrl.text.samples import Samples
 
@@ -120,9 +129,8 @@ class SequencePolicy(ActorCriticPolicy):
         """Observations as prompts and continuations."""
         assert isinstance(obs, Tensor)
         samples = Samples(obs[:, : self.prompt_length], obs[:, self.prompt_length :], self.pad, self.eos)
-        # in bfloat16, batches of other shapes round otherwise, and the first ratio would not be 1 to the last digit:
-        # a processor, where each token costs, does without that
-        return samples.trimmed() if obs.device.type == "cpu" else samples
+        # in bfloat16, batches of other widths round otherwise, and the first ratio would not be 1 (detail 13)
+        return samples.trimmed() if obs.device.type == "cpu" and not rounds(self.model) else samples
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> Evaluated:
         """Values, log-probabilities and entropy (None where it costs nothing) of real tokens, (tokens,) each.

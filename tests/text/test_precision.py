@@ -11,7 +11,7 @@ from prefrl.text.generate import generate, log_probs
 from prefrl.text.score import Score
 from prefrl.text.sft import SFT
 from tests import tiny_text
-from tests.tiny_policies import algorithm, logged
+from tests.tiny_policies import algorithm, first_ratios, logged
 
 
 def wide():
@@ -80,3 +80,10 @@ def test_the_first_update_begins_where_the_rollout_was_drawn(bfloat16):
     first = logged(made)[1]  # what a rollout taught is told with the next
     assert first["train/approx_kl"] < 1e-4
     assert first["train/clip_fraction"] == 0
+
+
+@pytest.mark.parametrize(("batch_size", "chunks"), [(32, 1), (8, 1), (32, 4)])
+def test_detail_13_the_first_ratio_is_1_in_bfloat16_too_however_a_rollout_is_parted(bfloat16, batch_size, chunks):
+    made = algorithm(LMPPO, wide(), n_sequences=32, batch_size=batch_size, chunks=chunks)
+    ratios = first_ratios(made, batch_size)
+    torch.testing.assert_close(ratios, torch.ones_like(ratios), atol=1e-4, rtol=0)
