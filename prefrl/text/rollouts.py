@@ -231,14 +231,14 @@ class SequenceRollouts(OnPolicyAlgorithm):
         settings, counters = saving.read(path, kwargs)
         algorithm = cls(*args, **settings)
         saving.read_parameters(algorithm, path)
-        for name in _COUNTERS:
+        for name in _COUNTERS & counters.keys():
             setattr(algorithm, name, counters[name])
         algorithm.num_timesteps = algorithm._steps = counters["num_timesteps"]
         return algorithm
 
 
 _NOT_SETTINGS = ("self", "model", "tokenizer", "prompts", "reward", "settings", "device", "__class__")
-_COUNTERS = ("episodes", "beta", "_n_updates")
+_COUNTERS = {"episodes", "beta", "_n_updates"}
 
 
 def _check(temperature: float, n_sequences: int, batch_size: int) -> None:

@@ -34,7 +34,7 @@ def write(algorithm: BaseAlgorithm, target: Target, settings: Mapping[str, Any],
 
 
 def read(target: Target, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings, those `given` in place of the kept ones, and counters.
+    """Settings, those `given` in place of the kept ones, and counters; without beta, where another penalty is given.
 
     Raises ValueError where a setting that could not be kept is not given.
     """
@@ -47,6 +47,8 @@ def read(target: Target, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict
         raise ValueError(f"{', '.join(missing)} cannot be kept in a file: give what was given at the start")
     if "kl" in settings:
         settings["kl"] = KL(**settings["kl"])
+        if given.get("kl", settings["kl"]) != settings["kl"]:
+            del counters["beta"]
     return settings | dict(given), counters
 
 

@@ -96,6 +96,14 @@ def test_what_was_saved_is_loaded_as_it_was(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["policy.zip"]
 
 
+def test_a_penalty_that_is_given_anew_counts_from_its_own_beta(tmp_path):
+    made = algorithm(kl=KL(0.2, target=6))
+    made.learn_episodes(32)
+    made.save(tmp_path / "policy")
+    assert again(tmp_path / "policy", kl=KL(0.5)).beta == 0.5
+    assert again(tmp_path / "policy", kl=KL(0.2, target=6)).beta == made.beta
+
+
 @pytest.mark.parametrize(
     ("kind", "settings"), [(LMPPO, {}), (LMA2C, {}), (LMTRPO, {"n_critic_updates": 2, "cg_max_steps": 3})]
 )
