@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from prefrl.summarize.compare import judge_of, knows_quality
 from prefrl.summarize.folder import SummaryFolder
@@ -72,7 +73,7 @@ class Exam:
 
     def policy(self, model: LanguageModel, temperature: float) -> Policy:
         lengths = self.settings.prompt_length, self.settings.response_length
-        return Policy(model, self.tokenizer, *lengths, temperature)
+        return Policy(model, self.tokenizer, *lengths, temperature, progress=True)
 
     @torch.no_grad()
     def nats(self, model: LanguageModel) -> float:
@@ -83,7 +84,7 @@ class Exam:
         found: list[float] = []
         longest, warm = self.settings.response_length, self.settings.temperature
         generator = torch.Generator(model.device).manual_seed(self.settings.seed)
-        for start in range(0, len(self.examples), AT_ONCE):
+        for start in tqdm(range(0, len(self.examples), AT_ONCE), "KL", unit="batch", disable=None):
             chosen = [example.prompt for example in self.examples[start : start + AT_ONCE]]
             ids, _ = encode_prompts(self.tokenizer, chosen, self.settings.prompt_length)
             drawn = generate(model, self.tokenizer, ids.to(model.device), longest, warm, generator)
@@ -151,8 +152,8 @@ def _reward(
     lengths = settings.prompt_length, settings.response_length
 
     def reward(asked: list[str], texts: list[str]) -> list[float]:
-        samples = to_samples(tokenizer, [prompts[prompt] for prompt in asked], texts, *lengths)
-        found: list[float] = scores_of(pays, samples, asked, texts).tolist()
+        whole = [prompts[prompt] for prompt in asked]
+        found: list[float] = scores_of(pays, to_samples(tokenizer, whole, texts, *lengths), whole, texts).tolist()
         return found
 
     return reward

@@ -15,8 +15,8 @@ from prefrl.text.samples import Prompt, Samples
 from prefrl.text.tokens import encode_prompts
 from prefrl.types import Array
 
-Reward = Callable[[Samples, list[str], list[str]], Array]
-"""(samples, their prompts, their continuations) -> a score of each, (B,)."""
+Reward = Callable[[Samples, list[Prompt], list[str]], Array]
+"""(samples, their prompts before they were cut, their continuations) -> a score of each, (B,)."""
 LARGEST = 1e6
 """Of scores, which are squared and summed in float32."""
 TextReward = Callable[[list[str], list[str]], Sequence[float]]
@@ -37,12 +37,13 @@ class BadReward(ValueError):
 def on_text(function: TextReward) -> Reward:
     """Any function of prompts and continuations as a reward; texts are as people read them."""
 
-    def reward(samples: Samples, prompts: list[str], texts: list[str]) -> Array:
+    def reward(samples: Samples, prompts: list[Prompt], texts: list[str]) -> Array:
+        asked = [str(prompt) for prompt in prompts]
         try:
-            scores = function(prompts, texts)
+            scores = function(asked, texts)
         except Exception as error:
             culprit = next(
-                (text for prompt, text in zip(prompts, texts, strict=True) if _raises(function, prompt, text)), texts[0]
+                (text for prompt, text in zip(asked, texts, strict=True) if _raises(function, prompt, text)), texts[0]
             )
             raise BadReward(f"{_name(function)} raised {type(error).__name__}: {error}; on {culprit!r}") from error
         return np.asarray(plain(scores), dtype=np.float64)
@@ -50,7 +51,7 @@ def on_text(function: TextReward) -> Reward:
     return wraps(function)(reward)
 
 
-def scores_of(reward: Reward, samples: Samples, prompts: list[str], texts: list[str]) -> Array:
+def scores_of(reward: Reward, samples: Samples, prompts: list[Prompt], texts: list[str]) -> Array:
     """What the reward says of samples, (B,) float32.
 
     Raises BadReward, a ValueError, that names the reward and a text where it says nothing usable, before anything is
@@ -99,7 +100,7 @@ class Prompts(VecEnv):
         self.ids, self.cut = encode_prompts(tokenizer, prompts, longest_prompt)
         """Of all prompts, (N, P); how many did not fit, and were cut."""
         self.position = 0
-        self._texts = [str(prompt) for prompt in prompts]
+        self._prompts = list(prompts)
         self._tokenizer, self._reward, self._seed = tokenizer, reward, seed
         shape, vocab = (self.ids.shape[1],), len(tokenizer)
         super().__init__(
@@ -111,9 +112,9 @@ class Prompts(VecEnv):
     def rows(self) -> Array:
         """Which prompts are to be continued now, (sequences,)."""
         numbers = np.arange(self.position, self.position + self.num_envs)
-        passes, places = np.divmod(numbers, len(self._texts))
+        passes, places = np.divmod(numbers, len(self._prompts))
         orders = {
-            number: np.random.default_rng([self._seed, number]).permutation(len(self._texts))
+            number: np.random.default_rng([self._seed, number]).permutation(len(self._prompts))
             for number in np.unique(passes).tolist()
         }
         return np.array([orders[number][place] for number, place in zip(passes.tolist(), places, strict=True)])
@@ -129,11 +130,11 @@ class Prompts(VecEnv):
     def step_wait(self) -> tuple[Array, Array, Array, list[dict[str, Any]]]:
         """The next prompts, the scores, that all are done, and the texts as `prompt` and `text`."""
         samples = self._samples(torch.as_tensor(self._actions))
-        prompts = [self._texts[row] for row in self.rows()]
+        prompts = [self._prompts[row] for row in self.rows()]
         texts = samples.texts(self._tokenizer)
         scores = scores_of(self._reward, samples, prompts, texts)
         self.position += self.num_envs
-        infos = [{"prompt": prompt, "text": text} for prompt, text in zip(prompts, texts, strict=True)]
+        infos = [{"prompt": str(prompt), "text": text} for prompt, text in zip(prompts, texts, strict=True)]
         return self.reset(), scores, np.ones(self.num_envs, dtype=bool), infos
 
     def _samples(self, responses: Tensor) -> Samples:

@@ -119,14 +119,14 @@ class RewardModel:
     def reward(self, tokenizer: PreTrainedTokenizerBase, combine: Combine = mean) -> Reward:
         """What a policy with this tokenizer is paid: its tokens are read as they are, if they mean the same here.
 
-        Otherwise its texts are read anew, prompts as far as the policy saw them.
+        Otherwise its texts are read anew, and prompts too, cut where they are too long for the members.
         """
         same = tokenizer.get_vocab() == self.tokenizer.get_vocab()
         own = tokenizer.pad_token_id, tokenizer.eos_token_id
         alike = same and own == (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
 
-        def paid(samples: Samples, prompts: list[str], texts: list[str]) -> Array:
-            return combine(self.scores(samples)) if alike else self.judge([*map(Prompt, prompts)], texts, combine)
+        def paid(samples: Samples, prompts: list[Prompt], texts: list[str]) -> Array:
+            return combine(self.scores(samples)) if alike else self.judge(prompts, texts, combine)
 
         return paid
 

@@ -9,6 +9,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from prefrl.text.generate import generate
@@ -51,11 +52,14 @@ class Policy:
     """0 is greedy, and gives the same continuation each time."""
     at_once: int = 64
     """Sequences in one batch."""
+    progress: bool = False
+    """Whether a bar is shown on a terminal."""
 
     def __call__(self, examples: Sequence[Example], seed: int) -> list[str]:
         found: list[str] = []
         generator = torch.Generator(self.model.device).manual_seed(seed)
-        for start in range(0, len(examples), self.at_once):
+        starts = range(0, len(examples), self.at_once)
+        for start in tqdm(starts, "generate", unit="batch", disable=None if self.progress else True):
             chosen = [example.prompt for example in examples[start : start + self.at_once]]
             prompts, _ = encode_prompts(self.tokenizer, chosen, self.prompt_length)
             samples = generate(

@@ -1,12 +1,17 @@
 """A reward model: centred, combined, kept, and paid to a policy."""
 
+from dataclasses import replace
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
 
 from prefrl.files import Unreadable
 from prefrl.text.algorithms import LMPPO
+from prefrl.text.environment import Prompts
 from prefrl.text.reward_model import Pessimism, RewardModel, least, mean
+from prefrl.text.samples import Prompt
 from prefrl.text.tokens import train_tokenizer
 from tests import tiny_text
 
@@ -58,7 +63,7 @@ def test_a_batch_scores_what_its_texts_score_alone(rewards):
 
 def test_a_policy_with_the_same_tokenizer_is_paid_by_its_tokens(rewards):
     samples = rewards.read(*written(rewards))
-    paid = rewards.reward(tiny_text.tokenizer())(samples, [""] * 20, [""] * 20)
+    paid = rewards.reward(tiny_text.tokenizer())(samples, [Prompt("")] * 20, [""] * 20)
     np.testing.assert_allclose(paid, rewards.scores(samples).mean(0), atol=1e-6)
 
 
@@ -66,8 +71,21 @@ def test_a_policy_with_another_tokenizer_is_paid_by_its_texts(rewards):
     posts, texts = written(rewards)
     other = train_tokenizer([post.body for post in posts], 300)
     theirs = RewardModel(rewards.ensemble, other, 120, 40).read(posts, texts)
-    paid = rewards.reward(other, least)(theirs, theirs.prompt_texts(other), theirs.texts(other))
+    paid = rewards.reward(other, least)(theirs, posts, theirs.texts(other))
     np.testing.assert_allclose(paid, rewards.judge(posts, texts, least), atol=1e-5)
+
+
+def test_what_asks_for_the_continuation_is_read_by_the_members_however_long_a_prompt_is(rewards):
+    """In the members' tokens it is cut anew, if those are not the policy's."""
+    posts, _ = written(rewards)
+    other = train_tokenizer([post.body for post in posts], 300)
+    long = [replace(post, body=post.body * 20, tail=" TL;DR:") for post in posts]
+    environment = Prompts(long, other, rewards.reward(other), 4, 40, 16, seed=0)
+    environment.reset()
+    with patch.object(RewardModel, "judge", return_value=np.zeros(4)) as judge:
+        environment.step(np.full((4, 16), other.eos_token_id))
+    seen = rewards.read(*judge.call_args.args[:2]).prompt_texts(rewards.tokenizer)
+    assert len(seen) == 4 and all(prompt.endswith(" TL;DR:") for prompt in seen)
 
 
 def test_what_was_saved_is_the_same_reward(rewards, tmp_path):
