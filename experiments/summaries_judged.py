@@ -40,14 +40,14 @@ class Jury:
         blind, people = zip(*left_out, strict=True) if left_out else ((), ())
         return cls(out, parts.quality(settings), examples, blind, people)
 
-    def over_sft(self, name: str, seeds: Sequence[int], how: str = GREEDY) -> Evaluation:
+    def over(self, name: str, other: str, seeds: Sequence[int], how: str = GREEDY) -> Evaluation:
         """Of each post, the seeds' preferences are averaged, so that posts are what the interval is over."""
-        ours, theirs = ([text for s in seeds for text in read_said(self.out, s, each, how)] for each in (name, SFT))
+        ours, theirs = ([text for s in seeds for text in read_said(self.out, s, each, how)] for each in (name, other))
         judge = Preferring(self.quality, by_prompt(self.examples))
         return evaluate([*self.examples] * len(seeds), ours, theirs, judge)
 
     def over_people(self, name: str, seeds: Sequence[int], how: str = GREEDY) -> Evaluation:
-        """As `over_sft`."""
+        """As `over`."""
         several = [row for row, example in enumerate(self.examples) if len(example.references) > 1]
         ours = [said[row] for said in (read_said(self.out, s, name, how) for s in seeds) for row in several]
         judge = Preferring(self.quality, by_prompt(self.blind))

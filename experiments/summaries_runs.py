@@ -1,6 +1,7 @@
 """What is trained for the report on summaries: a start, comparisons and a reward per seed, which all its runs share."""
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -186,6 +187,7 @@ def _ppo(base: SummaryFolder, bench: Bench, task: Task, edition: Edition, folder
     except Astray as stop:
         astray = str(stop)
         good = algorithm.episodes - rollout  # the model of the rollout before is what was kept
+        shutil.rmtree(folder / f"at-{algorithm.episodes}", ignore_errors=True)  # of the model that had gone astray
         save_model(algorithm.language_model, bench.tokenizer, folder / f"at-{good}")
     at = {int(path.name.removeprefix("at-")): path for path in folder.glob("at-*")}
     points = [{"episodes": number} | bench.point(on_device(bench, model)) for number, model in sorted(at.items())]

@@ -10,7 +10,7 @@ import pytest
 from experiments import summaries, summaries_people
 from experiments.summaries_figures import draw
 from experiments.summaries_judged import averaged
-from experiments.summaries_page import pessimism
+from experiments.summaries_page import paid_most
 from experiments.summaries_runs import EDITIONS, Task, tasks
 from tests.tiny_text import sentence
 
@@ -98,14 +98,16 @@ def test_bases_come_first_and_then_the_run_that_targets_are_for():
 
 
 def test_pessimism_is_told_where_policies_were_paid_most():
-    def ended(score, beta, oracle, seed=0):
-        points = [{"oracle": 0.9, "kl": 1}, {"oracle": oracle, "kl": 9}]
-        return {f"ppo-{beta:g}-{score}": [{"beta": beta, "seed": seed, "points": points}]}
+    def made(score, beta, *seeds):
+        return {f"ppo-{beta:g}-{score}": [{"beta": beta, "seed": seed} for seed in seeds]}
 
-    runs = ended("mean", 0.01, 0.1) | ended("min", 0.01, 0.2) | ended("mean", 0.3, 0.5) | ended("min", 0.3, 0.4)
-    assert pessimism(runs)[-1] is True
-    assert pessimism(ended("mean", 0.01, 0.1)) == []
-    assert pessimism(ended("mean", 0.01, 0.1) | ended("min", 0.01, 0.2, seed=1)) == []
+    mean, least = made("mean", 0.01, 0, 1, 2), made("min", 0.01, 2, 1)
+    assert paid_most(mean | least | made("mean", 0.3, 0) | made("min", 0.3, 0)) == (
+        "ppo-0.01-min",
+        "ppo-0.01-mean",
+        [1, 2],
+    )
+    assert paid_most(mean) is None and paid_most(mean | made("min", 0.01, 3)) is None
 
 
 def test_records_of_published_preferences_are_no_curves(report, tmp_path):
