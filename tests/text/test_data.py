@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from prefrl.text.data import Judgement, jsonl, judged, scitldr, scored, tldr, trl
+from prefrl.text.data import FORMATS, Judgement, jsonl, judged, scitldr, scored, tldr, trl
 from prefrl.text.data.rows import CONVERTED, has_splits, rows
 from prefrl.text.samples import Prompt
 from tests import tiny_text
@@ -153,6 +153,20 @@ def test_a_post_that_cannot_be_learned_from_is_refused_with_its_line(tmp_path, r
     path = lines(tmp_path / "a.jsonl", {"prompt": "p"}, row)
     with pytest.raises(ValueError, match=re.escape(f"{path}, line 2: {words}")):
         jsonl.read(path)
+
+
+@pytest.mark.parametrize(
+    ("format", "row"),
+    [
+        ("texts", {"prompt": " ", "left": "a", "right": "b", "preference": 1}),
+        ("texts", {"body": "", "tail": " ", "left": "a", "right": "b", "preference": 1}),
+        ("trl", {"prompt": "\n", "chosen": "a", "rejected": "b"}),
+    ],
+)
+def test_an_answer_about_no_prompt_is_refused_with_its_line(tmp_path, format, row):
+    path = lines(tmp_path / "a.jsonl", row)
+    with pytest.raises(ValueError, match=re.escape(f"{path}, line 1: the prompt is empty: leave the row out")):
+        FORMATS[format].read(path, None)
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,14 @@ def test_presets_are_settings_all_of_whose_names_stand_for_something(preset):
     check(Settings.of(PRESETS[preset]))
 
 
+def test_the_tiny_preset_raises_the_reward_near_the_sft_model_and_wins(tmp_path):
+    assert main(["summarize", "run", "--preset", "tiny", "--seed", "0", "--out", str(tmp_path / "tiny")]) == 0
+    found = json.loads((tmp_path / "tiny" / "summary.json").read_text())
+    assert found["reward_after"] > found["reward_before"] + 1
+    assert 0 < found["kl"] < 10 and not found["stopped"]
+    assert found["win_rate"] > 0.6 and found["reward_right"] > 0.7
+
+
 def test_help_names_every_stage_and_setting(capsys):
     with pytest.raises(SystemExit):
         main(["summarize", "--help"])

@@ -55,8 +55,6 @@ def _post(row: Row) -> Example:
         if name not in POST:
             raise row.error(unknown("field", str(name), POST))
     prompt, references = _prompt(row), _references(row)
-    if not str(prompt).strip():
-        raise row.error("the prompt is empty: leave the row out")
     if not all(text.strip() for text in references):
         raise row.error("a reference is empty: leave it out")
     return Example(prompt, references, row.maybe("id"))
@@ -86,6 +84,13 @@ def _judgement(row: Row) -> Judgement:
 
 
 def _prompt(row: Row) -> Prompt:
+    prompt = _parts(row)
+    if not str(prompt).strip():
+        raise row.error("the prompt is empty: leave the row out")
+    return prompt
+
+
+def _parts(row: Row) -> Prompt:
     if row.find("prompt") is not None:
         if any(row.find(part) is not None for part in PARTS):
             raise row.error("a prompt stands beside parts of one: write prompt, or body with head and tail")

@@ -48,5 +48,7 @@ def _judgement(row: Row) -> Judgement:
     for name in ("prompt", "chosen", "rejected"):
         if isinstance(row.find(name), list):
             raise row.error(f"{name} is a conversation: apply its chat template first, as trl.apply_chat_template does")
+    if not row.text("prompt").strip():
+        raise row.error("the prompt is empty: leave the row out")
     chosen, rejected = (row.text(name).strip() for name in ("chosen", "rejected"))
     return Judgement(tldr.parsed(row.text("prompt")), chosen, rejected, 1.0)
