@@ -11,7 +11,8 @@ from experiments import summaries, summaries_people
 from experiments.summaries_figures import draw
 from experiments.summaries_judged import averaged
 from experiments.summaries_page import paid_most
-from experiments.summaries_runs import EDITIONS, Task, tasks
+from experiments.summaries_runs import EDITIONS, Task, made, tasks
+from prefrl.text.kl import KL, Astray
 from tests.tiny_text import sentence
 
 METHODS = {"base", "best-of-n", "ppo", "dpo", "ipo", "kto"}
@@ -75,6 +76,21 @@ def test_the_page_tells_targets_policies_samples_and_commands(report):
     ):
         assert said in page
     assert (report / "results" / "curves.png").stat().st_size > 10_000
+
+
+def test_a_policy_that_went_astray_is_no_point_of_its_curve(report, tmp_path, monkeypatch):
+    """The one that it was before is."""
+    monkeypatch.setattr(KL, "check", lambda self, kl, beta: went_astray() if kl else None)
+    base = report / "runs" / "seed-0" / "base"
+    (tmp_path / "seed-0").mkdir()
+    (tmp_path / "seed-0" / "base").symlink_to(base)
+    record = made(Task(0, "ppo", 0.03, "mean"), EDITIONS["trial"], "", tmp_path)
+    assert record["astray"] == "too far"
+    assert [(point["episodes"], point["kl"]) for point in record["points"]] == [(0, 0)]
+
+
+def went_astray():
+    raise Astray("too far")
 
 
 def test_what_is_there_is_not_made_again_and_what_a_kill_cut_off_is(report, papers):
