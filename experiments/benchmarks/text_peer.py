@@ -139,7 +139,7 @@ def prefrl(folder: Path, task: Task, seed: int) -> Run:
     reward = GPT2ForSequenceClassification.from_pretrained(folder / "reward").eval()
 
     @torch.no_grad()
-    def scored(samples: Samples, prompts: list[str], texts: list[str]) -> Array:
+    def scored(samples: Samples, prompts: list[Prompt], texts: list[str]) -> Array:
         return scores(reward, samples).numpy()
 
     learner = LMPPO(

@@ -85,6 +85,10 @@ class SummaryFolder:
         self._write("command.txt", f"{shlex.join(sys.argv)}\n")
         self._write("system.json", json.dumps(system(), indent=2))
 
+    def results_from(self, stage: str) -> list[str]:
+        """Names of the files of a stage, and of those that follow it."""
+        return self._results((stage, *self._followers(stage, self.settings)))
+
     def make_way(self, stage: str) -> None:
         """Before a stage is made: what those that follow it have begun is begun anew.
 

@@ -20,8 +20,8 @@ from prefrl.text.reward_model import RewardModel
 from prefrl.text.sampling import sample_pairs
 from prefrl.text.tokens import PreTrainedTokenizerBase
 
-ANSWERED = "labels/answered"
-"""Answers that there were when the reward was fitted."""
+SEEN = "labels/seen"
+"""Number of the newest answer that the reward was fitted to."""
 
 
 def fit(folder: SummaryFolder) -> dict[str, float]:
@@ -46,21 +46,20 @@ def fit(folder: SummaryFolder) -> dict[str, float]:
             seed=settings.seed,
         )
         found = learner.learn(references.segments(), step=0)
-        answered = store.counts().labelled
     if not found:
         raise ValueError(f"nobody has preferred a summary in {folder.path / 'comparisons'}: there is nothing to fit to")
     reward.save(folder.model("reward"))
-    found |= {ANSWERED: float(answered)}
+    found |= {SEEN: float(learner.seen)}
     return found | (_right(folder, settings, of, tokenizer, reward) if knows_quality(settings) else {})
 
 
 def newer_answers(folder: SummaryFolder) -> int:
-    """Answers that have come since the reward was fitted, and that it has not learned from."""
-    fitted = (folder.found("reward") or {}).get(ANSWERED)
-    if fitted is None:
+    """Answers that have come, or were changed, since the reward was fitted, and that it has not learned from."""
+    seen = (folder.found("reward") or {}).get(SEEN)
+    if seen is None:
         return 0
     with folder.comparisons().open_store() as store:
-        return store.counts().labelled - int(fitted)
+        return sum(comparison.preference is not None for comparison in store.comparisons(int(seen))[0])
 
 
 def _right(

@@ -17,7 +17,8 @@ def told(folder: SummaryFolder, stages: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each of the stages that were asked for, and the table of policies where there are any."""
     lines = [f"{stage}: {_figures(stage, found)}" for stage, found in stages.items()]
     if "reward" in stages and (newer := newer_answers(folder)) > 0:
-        lines.append(f"{newer} answers are newer than the reward: it learns from them when reward.json is removed")
+        files = ", ".join(folder.results_from("reward"))
+        lines.append(f"answers that came later: {newer}; to learn from them, copy the folder without {files}")
     rows = policies(folder)
     if rows and not {STAGES[-1], *DIRECT}.isdisjoint(stages):
         lines += ["", table(rows), *_notes(rows, folder.settings.judged_at)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Texts(Fit):
     save_every: int = 50
     """Updates between two saved states, where there is a folder for them."""
     folder: Path | None = None
-    """Where a fit that was cut off goes on, if it is to the same comparisons from the same start."""
+    """Where a fit that was cut off goes on, if it is the same; a setting, as it is the learner that fits."""
     progress: bool = False
     """Whether a bar is shown on a terminal."""
 
@@ -60,24 +60,31 @@ class Texts(Fit):
         comparisons: Sequence[Comparison],
     ) -> Iterator[list[Array]]:
         """Those that are left, if some were learned from before a kill."""
-        kept = Kept(self.folder, self._promised(updates, ensemble, comparisons), ensemble, optimizer)
+        first = next(batches)
+        kept = Kept(self.folder, self._promised(updates, ensemble, comparisons, first), ensemble, optimizer)
         try:
-            done = kept.load("updates")
+            state = kept.load("updates")
         except ValueError:
-            done = None  # of other comparisons, or of another start
-        first = 0 if done is None else int(done)
-        left = islice(batches, first, None)
-        bar = tqdm(left, "reward", updates, initial=first, disable=None if self.progress else True)
-        for made, rows in enumerate(bar, first + 1):
+            state = None  # of another fit, or broken
+        done = 0 if state is None else int(state)
+        left = islice(chain([first], batches), done, None)
+        bar = tqdm(left, "reward", updates, initial=done, disable=None if self.progress else True)
+        for made, rows in enumerate(bar, done + 1):
             yield rows
             if made % self.save_every == 0 or made == updates:
                 kept.save(updates=torch.tensor(made))
 
-    def _promised(self, updates: int, ensemble: Ensemble, comparisons: Sequence[Comparison]) -> dict[str, Any]:
-        settings = {name: getattr(self, name) for name in ("batch", "lr", "l2", "seed")}
+    def _promised(
+        self, updates: int, ensemble: Ensemble, comparisons: Sequence[Comparison], first: Sequence[Array]
+    ) -> dict[str, Any]:
+        """What the fit depends on; the `first` update's rows follow from who draws what, and by which chance."""
+        if self.folder is None:
+            return {}
+        settings = {name: getattr(self, name) for name in ("batch", "lr", "l2")}
         loss = getattr(self.loss, "__name__", repr(self.loss))
-        start = digest(*ensemble.parameters())
-        return settings | {"loss": loss, "updates": updates, "data": _digest(comparisons), "start": start}
+        start, rows = digest(*ensemble.parameters()), digest(*map(torch.from_numpy, first))
+        told = {"loss": loss, "updates": updates, "data": _digest(comparisons), "start": start, "first": rows}
+        return settings | told
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Continuations of prompts, and how likely a model finds them: the same distribution in both."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -55,7 +53,7 @@ def continued(
     for column in range(longest):
         with autocast(model):
             out = call(model, ids, attention, where, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache = _cache(out, model)
+        cache = out.past_key_values
         drawn = _draw(out.logits[:, -1], temperature, pad, generator)
         samples.responses[rows, column] = torch.where(going, drawn, pad)
         going &= drawn != eos
@@ -70,14 +68,6 @@ def continued(
             going = going[going]
         ids = drawn[:, None]
     return samples
-
-
-def _cache(out: Any, model: LanguageModel) -> Any:
-    if (cache := getattr(out, "past_key_values", None)) is None:
-        raise ValueError(
-            f"{type(model).__name__} keeps no keys and values of what it has read: give a model that attends"
-        )
-    return cache
 
 
 def log_probs(model: LanguageModel, samples: Samples, temperature: float = 1.0) -> Tensor:

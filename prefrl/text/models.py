@@ -31,13 +31,16 @@ WIDE = 128
 
 
 def load_model(name_or_path: str | Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Any causal language model by name or folder, in float32 and without dropout (detail 8).
+    """Any causal language model that attends, by name or folder, in float32 and without dropout (detail 8).
 
     Its embeddings grow by the padding token where `load_tokenizer` had to add that one. Raises ValueError where the
-    tokenizer knows other tokens that the model does not.
+    tokenizer knows other tokens that the model does not, and for a model with a state, such as Mamba: what it has read
+    cannot be padded.
     """
     with _no_bars():
         model = without_dropout(AutoModelForCausalLM.from_pretrained(str(name_or_path), dtype=torch.float32))
+    if model._is_stateful:
+        raise ValueError(f"{name_or_path} is a {type(model).__name__}, which keeps a state: give a model that attends")
     rows = int(embeddings(model).shape[0])
     if tokenizer.pad_token_id != rows:
         check_vocabulary(model, tokenizer)

@@ -119,7 +119,8 @@ class RewardModel:
     def reward(self, tokenizer: PreTrainedTokenizerBase, combine: Combine = mean) -> Reward:
         """What a policy with this tokenizer is paid: its tokens are read as they are, if they mean the same here.
 
-        Otherwise its texts are read anew, and prompts too, cut where they are too long for the members.
+        Otherwise its texts are read anew, and prompts too, cut where they are too long for the members; head and tail
+        of each must fit into their `prompt_length`.
         """
         same = tokenizer.get_vocab() == self.tokenizer.get_vocab()
         own = tokenizer.pad_token_id, tokenizer.eos_token_id

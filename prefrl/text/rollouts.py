@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from prefrl.text import saving
 from prefrl.text.buffer import SequenceBuffer
 from prefrl.text.environment import Prompts, Reward
-from prefrl.text.generate import continued, log_probs, spread
+from prefrl.text.generate import chosen, continued, spread, token_logits
 from prefrl.text.kl import KL, per_sequence, token_rewards, without_end
 from prefrl.text.models import LanguageModel, context_of, load_model, reference_of
 from prefrl.text.policy import SequencePolicy
@@ -177,11 +177,12 @@ class SequenceRollouts(OnPolicyAlgorithm):
         size = -(-int(getattr(self, "batch_size", len(samples))) // self.chunks)
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for rows in torch.arange(len(samples), device=self.device).split(size):
-            some = samples[rows]
-            values, own, _ = self.policy.evaluate(self.policy.samples(some.ids))
-            with self._reference() as reference:
-                theirs = log_probs(reference, some, self.temperature)
-            parts.append((spread(values, some.mask), spread(own, some.mask), theirs))
+            some = self.policy.samples(samples[rows].ids)
+            values, own, _ = self.policy.evaluate(some)
+            with self._reference() as reference:  # of the same width: it rounds as the policy does
+                theirs = chosen(token_logits(reference, some, self.temperature), some.responses[some.mask])
+            mask = samples[rows].mask
+            parts.append((spread(values, mask), spread(own, mask), spread(theirs, mask)))
         values, own, theirs = (torch.cat(each) for each in zip(*parts, strict=True))
         return values, own, theirs
 
@@ -225,20 +226,21 @@ class SequenceRollouts(OnPolicyAlgorithm):
     def load(cls, path: saving.Target, *args: Any, **kwargs: Any) -> Self:
         """`load(path, model, tokenizer, prompts, reward, **settings)`: goes on from what `save` wrote.
 
-        `model` is the one that training began with, and the reference still; settings given here replace kept ones.
+        `model` is the one that training began with, and the reference still; settings given here replace kept ones, and
+        another penalty begins at its own beta.
         Nothing in the file runs code.
         """
         settings, counters = saving.read(path, kwargs)
         algorithm = cls(*args, **settings)
         saving.read_parameters(algorithm, path)
-        for name in _COUNTERS & counters.keys():
+        for name in _COUNTERS:
             setattr(algorithm, name, counters[name])
         algorithm.num_timesteps = algorithm._steps = counters["num_timesteps"]
         return algorithm
 
 
 _NOT_SETTINGS = ("self", "model", "tokenizer", "prompts", "reward", "settings", "device", "__class__")
-_COUNTERS = {"episodes", "beta", "_n_updates"}
+_COUNTERS = ("episodes", "beta", "_n_updates")
 
 
 def _check(temperature: float, n_sequences: int, batch_size: int) -> None:

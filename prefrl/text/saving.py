@@ -4,7 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def write(algorithm: BaseAlgorithm, target: Target, settings: Mapping[str, Any],
 
 
 def read(target: Target, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings, those `given` in place of the kept ones, and counters; without beta, where another penalty is given.
+    """Settings, those `given` in place of the kept ones, and counters; beta is that of a penalty that is given anew.
 
     Raises ValueError where a setting that could not be kept is not given.
     """
@@ -46,9 +46,10 @@ def read(target: Target, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict
     if missing:
         raise ValueError(f"{', '.join(missing)} cannot be kept in a file: give what was given at the start")
     if "kl" in settings:
-        settings["kl"] = KL(**settings["kl"])
-        if given.get("kl", settings["kl"]) != settings["kl"]:
-            del counters["beta"]
+        kept = settings["kl"] = KL(**settings["kl"])
+        anew = given.get("kl", kept)
+        if replace(anew, stop_at=kept.stop_at) != kept:
+            counters["beta"] = anew.beta
     return settings | dict(given), counters
 
 

@@ -114,16 +114,16 @@ def test_bases_come_first_and_then_the_run_that_targets_are_for():
 
 
 def test_pessimism_is_told_where_policies_were_paid_most():
-    def made(score, beta, *seeds):
+    def paid(score, beta, *seeds):
         return {f"ppo-{beta:g}-{score}": [{"beta": beta, "seed": seed} for seed in seeds]}
 
-    mean, least = made("mean", 0.01, 0, 1, 2), made("min", 0.01, 2, 1)
-    assert paid_most(mean | least | made("mean", 0.3, 0) | made("min", 0.3, 0)) == (
+    mean, least = paid("mean", 0.01, 0, 1, 2), paid("min", 0.01, 2, 1)
+    assert paid_most(mean | least | paid("mean", 0.3, 0) | paid("min", 0.3, 0)) == (
         "ppo-0.01-min",
         "ppo-0.01-mean",
         [1, 2],
     )
-    assert paid_most(mean) is None and paid_most(mean | made("min", 0.01, 3)) is None
+    assert paid_most(mean) is None and paid_most(mean | paid("min", 0.01, 3)) is None
 
 
 def test_records_of_published_preferences_are_no_curves(report, tmp_path):

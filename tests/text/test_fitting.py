@@ -223,8 +223,10 @@ def test_a_fit_that_was_cut_off_goes_on_to_the_same_end(tmp_path):
 def test_a_fit_to_other_answers_from_another_start_or_for_longer_begins_anew(tmp_path):
     fitted(kept(tmp_path), told())
     other = [replace(comparison, preference=1.0) for comparison in told()]
+    asked_elsewhere = [replace(comparison, query=comparison.query + 100) for comparison in told()]
     for fit, comparisons, start in (
         (kept(tmp_path), other, members()),
+        (kept(tmp_path), asked_elsewhere, members()),
         (kept(tmp_path), told(), members(seed=1)),
         (kept(tmp_path, passes=4), told(), members()),
     ):

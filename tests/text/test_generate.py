@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
-from transformers import MambaConfig, MambaForCausalLM
 
 from prefrl.text.generate import continued, distance, entropy_of, generate, kl_of, log_probs, spread, token_logits
 from prefrl.text.kl import per_sequence
@@ -182,10 +181,3 @@ def test_the_distance_of_a_policy_is_the_mean_of_its_log_ratio_over_what_it_draw
 def test_a_temperature_below_greedy_is_refused(temperature):
     with pytest.raises(ValueError, match="temperature must be from 0, which is greedy, on, got"):
         generate(MODEL, TOKENIZER, tiny_text.prompt_ids(2), 4, temperature)
-
-
-def test_a_model_without_keys_and_values_is_refused():
-    tokens = tiny_text.tokenizer()
-    config = MambaConfig(vocab_size=len(tokens), hidden_size=16, num_hidden_layers=1, state_size=4)
-    with pytest.raises(ValueError, match=r"MambaForCausalLM keeps no keys and values .*: give a model that attends"):
-        generate(MambaForCausalLM(config), tokens, tiny_text.prompt_ids(), 4)

