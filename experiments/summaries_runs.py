@@ -94,7 +94,7 @@ def tasks(edition: Edition, seeds: int, curves: int) -> list[Task]:
     bases = [Task(seed, "base") for seed in range(seeds)]
     headline = [Task(seed, "ppo", *edition.headline) for seed in range(seeds)]
     learned = [("ppo", beta, score) for beta in edition.betas for score in edition.scores]
-    others = [("best-of-n", 0.0, ""), *((method, 0.0, "") for method in DIRECT), *learned]
+    others = [("best-of-n", 0.0, ""), *learned, *((method, 0.0, "") for method in DIRECT)]
     rest = [Task(seed, *run) for run in others if run[1:] != edition.headline for seed in range(min(seeds, curves))]
     return bases + headline + rest
 
