@@ -60,9 +60,9 @@ class Jury:
 
 
 def by_name(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Records of each policy, by seed; the base's are SFT's."""
+    """Records of each policy, by seed; the base's, which come first, are SFT's."""
     found: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: record["seed"]):
+    for record in sorted(records, key=lambda record: (record["method"] != "base", record["seed"])):
         if record.get("points"):
             found.setdefault(SFT if record["method"] == "base" else record["name"], []).append(record)
     return found

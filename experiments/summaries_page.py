@@ -182,7 +182,7 @@ def _extremes(points: Sequence[Mapping[str, Any]], unit: str) -> list[str]:
 
 def _right(records: Sequence[Record]) -> str:
     """A table of the first seed, and all seeds' share of all pairs."""
-    bases = [record for record in records if record["method"] == "base"]
+    bases = sorted((record for record in records if record["method"] == "base"), key=lambda record: record["seed"])
     said = ", ".join(f"{record['right'][0]['accuracy']:.1%} (seed {record['seed']})" for record in bases)
     cells = table([Cell(**cell) for cell in bases[0]["right"]])
     first = f"Of seed {bases[0]['seed']}, confidence being the difference in quality:"
