@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+from prefrl.summarize import told
 from prefrl.summarize.run import begin
 
 TINY = {
@@ -83,3 +84,8 @@ def always_left(prompt, left, right):
 
 
 NO_FUNCTION = 3
+
+
+def said(folder, found):
+    """All that is printed of stages."""
+    return "\n".join([*(told.stage(folder, name, made) for name, made in found.items()), told.ending(folder, found)])

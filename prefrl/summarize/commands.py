@@ -3,8 +3,9 @@
 import argparse
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from prefrl.flags import add_settings, settings
 from prefrl.summarize.presets import PRESETS
@@ -44,8 +45,13 @@ def _summarize(given: argparse.Namespace) -> None:
         return
     folder = begin(given.out, settings(given, Settings), PRESETS[given.preset] if given.preset else {})
     stages = None if given.stage == ALL else (given.stage,)
+
+    def tell(stage: str, made: Mapping[str, Any]) -> None:
+        if not given.json:
+            print(told.stage(folder, stage, made), flush=True)
+
     try:
-        found = run(folder, stages)
+        found = run(folder, stages, tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on") from None
-    print(json.dumps(found, indent=2) if given.json else told.told(folder, found))
+    print(json.dumps(found, indent=2) if given.json else told.ending(folder, [*found]))

@@ -157,9 +157,10 @@ class SummaryFolder:
         """Raises ValueError where the folder's own settings, which go before a preset's, would silently be others."""
         if differ := [name for name, _ in self._changed(wanted) if name not in given]:
             own, preset = (getattr(each, differ[0]) for each in (self.settings, wanted))
+            flag = f"--{differ[0].replace('_', '-')}"
             raise ValueError(
-                f"{self.path} was begun with {differ[0]} {own!r}, not {preset!r} as --preset would make it: leave out "
-                f"--preset to go on with the folder's settings, or choose another --out"
+                f"{self.path} was begun with {differ[0]} {own!r}, not {preset!r} as --preset would make it: say "
+                f"which by {flag}, leave out --preset to go on with the folder's settings, or choose another --out"
             )
 
     def _followers(self, stage: str, settings: Settings) -> tuple[str, ...]:

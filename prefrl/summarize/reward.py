@@ -10,6 +10,7 @@ from prefrl.schedules import Upfront
 from prefrl.summarize import parts
 from prefrl.summarize.compare import judge_of, knows_quality, sources
 from prefrl.summarize.folder import SummaryFolder
+from prefrl.summarize.newer import SEEN
 from prefrl.summarize.posts import Posts, posts
 from prefrl.summarize.settings import Settings
 from prefrl.summarize.sft import loaded
@@ -19,9 +20,6 @@ from prefrl.text.judge import verdict
 from prefrl.text.reward_model import RewardModel
 from prefrl.text.sampling import sample_pairs
 from prefrl.text.tokens import PreTrainedTokenizerBase
-
-SEEN = "labels/seen"
-"""Number of the newest answer that the reward was fitted to."""
 
 
 def fit(folder: SummaryFolder) -> dict[str, float]:
@@ -51,15 +49,6 @@ def fit(folder: SummaryFolder) -> dict[str, float]:
     reward.save(folder.model("reward"))
     found |= {SEEN: float(learner.seen)}
     return found | (_right(folder, settings, of, tokenizer, reward) if knows_quality(settings) else {})
-
-
-def newer_answers(folder: SummaryFolder) -> int:
-    """Answers that have come, or were changed, since the reward was fitted, and that it has not learned from."""
-    seen = (folder.found("reward") or {}).get(SEEN)
-    if seen is None:
-        return 0
-    with folder.comparisons().open_store() as store:
-        return sum(comparison.preference is not None for comparison in store.comparisons(int(seen))[0])
 
 
 def _right(

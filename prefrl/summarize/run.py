@@ -40,8 +40,14 @@ def begin(path: Path, given: Mapping[str, Any], preset: Mapping[str, Any] | None
     return folder
 
 
-def run(folder: SummaryFolder, stages: Sequence[str] | None = None) -> dict[str, Any]:
+def run(
+    folder: SummaryFolder,
+    stages: Sequence[str] | None = None,
+    tell: Callable[[str, Mapping[str, Any]], object] = lambda stage, found: None,
+) -> dict[str, Any]:
     """What the stages came to, all that are needed if not given; those that are finished are not made again.
+
+    `tell` is called after each of them, with its name and what it came to.
 
     Raises Astray, a RuntimeError, where the policy has gone too far from its start while it was trained: what it was
     before that is kept, and can be evaluated.
@@ -50,7 +56,10 @@ def run(folder: SummaryFolder, stages: Sequence[str] | None = None) -> dict[str,
     one is made again while results of those that follow it are still there.
     """
     with folder.locked():
-        found = {stage: _made(folder, stage) for stage in stages or needed(folder.settings)}
+        found = {}
+        for stage in stages or needed(folder.settings):
+            found[stage] = _made(folder, stage)
+            tell(stage, found[stage])
         if all(folder.found(stage) is not None for stage in needed(folder.settings)):
             folder.summarise(summarised(folder))
     return found

@@ -78,6 +78,9 @@ def named(name: str | Path, settings: Settings) -> tuple[PreTrainedTokenizerBase
 
     Raises ValueError, in one line, where there is none.
     """
+    folder = Path(name)
+    if (folder.is_absolute() or folder.is_dir()) and not any(folder.glob("*config.json")):
+        raise ValueError(f"{name} holds no language model: give the folder of one, such as `sft` in a summariser's")
     try:
         tokenizer = load_tokenizer(name)
         return tokenizer, on(device(settings.device), load_model(name, tokenizer))

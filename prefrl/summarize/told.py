@@ -5,7 +5,7 @@ from string import Formatter
 from typing import Any
 
 from prefrl.summarize.folder import SummaryFolder
-from prefrl.summarize.reward import newer_answers
+from prefrl.summarize.newer import newer_answers
 from prefrl.summarize.settings import DIRECT, STAGES
 
 COLUMNS = ("", "over SFT", "equal length", "over people", "KL", "reward", "words", "copied")
@@ -13,13 +13,18 @@ AGAINST = {"over_sft": ("over SFT", "the SFT model's"), "over_people": ("over pe
 NOTHING = "-"
 
 
-def told(folder: SummaryFolder, stages: Mapping[str, Mapping[str, Any]]) -> str:
-    """A line for each of the stages that were asked for, and the table of policies where there are any."""
-    lines = [f"{stage}: {_figures(stage, found)}" for stage, found in stages.items()]
-    if "reward" in stages and (newer := newer_answers(folder)) > 0:
-        files = ", ".join(folder.results_from("reward"))
-        lines.append(f"answers that came later: {newer}; to learn from them, copy the folder without {files}")
-    rows = policies(folder)
+def stage(folder: SummaryFolder, name: str, found: Mapping[str, Any]) -> str:
+    """What a stage came to, and whether there are answers by now that it has not learned from."""
+    line = f"{name}: {_figures(name, found)}"
+    if newer := newer_answers(folder, name):
+        files = ", ".join(folder.results_from(name))
+        line += f"\nanswers that came later: {newer}; to learn from them, copy the folder without {files}"
+    return line
+
+
+def ending(folder: SummaryFolder, stages: Sequence[str]) -> str:
+    """The table of policies where one of the `stages` that were asked for makes any, and where all of it is."""
+    rows, lines = policies(folder), []
     if rows and not {STAGES[-1], *DIRECT}.isdisjoint(stages):
         lines += ["", table(rows), *_notes(rows, folder.settings.judged_at)]
     return "\n".join([*lines, f"{folder.path}"])

@@ -1,7 +1,9 @@
 """Prompts as an environment of one step: what is observed is a prompt, what is done is its whole continuation."""
 
+import traceback
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,11 @@ def on_text(function: TextReward) -> Reward:
             culprit = next(
                 (text for prompt, text in zip(asked, texts, strict=True) if _raises(function, prompt, text)), texts[0]
             )
-            raise BadReward(f"{_name(function)} raised {type(error).__name__}: {error}; on {culprit!r}") from error
+            raised = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(raised.filename).name}, line {raised.lineno}"
+            raise BadReward(
+                f"{_name(function)} raised {type(error).__name__}: {error}; on {culprit!r} ({where})"
+            ) from error
         return np.asarray(plain(scores), dtype=np.float64)
 
     return wraps(function)(reward)

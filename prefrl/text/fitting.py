@@ -82,9 +82,9 @@ class Texts(Fit):
             return {}
         settings = {name: getattr(self, name) for name in ("batch", "lr", "l2")}
         loss = getattr(self.loss, "__name__", repr(self.loss))
-        start, rows = digest(*ensemble.parameters()), digest(*map(torch.from_numpy, first))
-        told = {"loss": loss, "updates": updates, "data": _digest(comparisons), "start": start, "first": rows}
-        return settings | told
+        rows = [drawn.tolist() for drawn in first]
+        start, data = digest(*ensemble.parameters()), _digest(comparisons)
+        return settings | {"loss": loss, "updates": updates, "data": data, "start": start, "first": rows}
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def worded(prompts, texts):
 @pytest.mark.parametrize(
     ("function", "complaint"),
     [
-        (raising, "the reward raising raised KeyError: 'the dog'; on "),
+        (raising, r"the reward raising raised KeyError: 'the dog'; on 'a cat' \(test_environment.py, line \d+\)"),
         (missing, r"the reward missing gave scores of shape \(1,\) for 2 continuations, the first of which is 'a cat'"),
         (undefined, "the reward undefined gave nan for 'the dog'"),
         (huge, r"the reward huge gave 1e\+300 for 'the dog': give one from -1e6 to 1e6"),

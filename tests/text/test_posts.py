@@ -9,10 +9,9 @@ import pytest
 from prefrl.summarize.posts import posts
 from prefrl.summarize.run import run
 from prefrl.summarize.settings import Settings
-from prefrl.summarize.told import told
 from prefrl.text.data import tldr
 from tests import tiny_text
-from tests.tiny_summaries import begun
+from tests.tiny_summaries import begun, said
 
 ROWS = {
     "tldr": lambda i: {
@@ -91,4 +90,4 @@ def test_how_many_were_left_out_is_told(tmp_path):
     found = run(folder, ["sft"])
     left_out = found["sft"]["sft/posts_left_out"]
     assert 0 < left_out < 300 and found["sft"]["sft/summaries"] < 300 - left_out
-    assert f"{left_out:.0f} posts left out for the length of their summary" in told(folder, found)
+    assert f"{left_out:.0f} posts left out for the length of their summary" in said(folder, found)

@@ -9,7 +9,6 @@ from prefrl.store import Store
 from prefrl.summarize import ppo
 from prefrl.summarize.run import begin, run
 from prefrl.summarize.settings import STAGES
-from prefrl.summarize.told import told
 from prefrl.text.descent import Descent
 from prefrl.text.kl import KL, Astray
 from prefrl.text.models import load_model
@@ -17,7 +16,7 @@ from prefrl.text.reward_model import RewardModel
 from prefrl.text.sft import Pretrain
 from prefrl.text.tokens import load_tokenizer
 from prefrl.text.watch import Watch, read
-from tests.tiny_summaries import TINY, begun, copied, results, same_weights
+from tests.tiny_summaries import TINY, begun, copied, results, said, same_weights
 
 
 class Killed(BaseException):
@@ -139,7 +138,7 @@ def test_a_policy_that_goes_astray_is_kept_as_it_was_before(summariser, tmp_path
     found = run(folder)  # judges what was kept
     assert found["evaluate"]["policies"]["policy"]["kl"] == 0
     assert found["ppo"]["ppo/stopped"] == str(stop.value) and results(folder.path)["summary.json"]["stopped"]
-    assert str(stop.value) in told(folder, found)
+    assert str(stop.value) in said(folder, found)
 
 
 def test_a_policy_that_goes_astray_at_once_is_the_sft_model(summariser, tmp_path):

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -9,6 +11,7 @@ from prefrl.cli import main
 from prefrl.store import Store
 from prefrl.summarize.parts import check
 from prefrl.summarize.presets import PRESETS
+from prefrl.summarize.run import MAKE, begin, run
 from prefrl.summarize.settings import DIRECT, STAGES, Settings
 from tests.tiny_summaries import copied, results
 
@@ -202,6 +205,36 @@ def test_of_one_judged_post_no_bounds_are_told(summariser, tmp_path, capsys):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_settings_all_of_whose_names_stand_for_something(preset):
     check(Settings.of(PRESETS[preset]))
+
+
+def test_a_wrong_model_is_named_and_who_says_the_right_one_goes_on(tmp_path, capsys):
+    few = ["--posts", "40", "--sft", "sft(epochs=1)"]
+    made = ["summarize", "sft", "--preset", "tiny", *few, "--out", str(tmp_path / "a")]
+    for wrong in (tmp_path, tmp_path / "gpt22"):
+        assert main([*made, "--model", str(wrong)]) == 2
+        assert f"{wrong} holds no language model: give the folder of one" in capsys.readouterr().err
+    assert main(made) == 2
+    assert "not 'new' as --preset would make it: say which by --model, leave out --preset" in capsys.readouterr().err
+    assert main([*made, "--model", "new"]) == 0
+
+
+def test_stages_are_told_of_as_soon_as_they_are_made(summariser, tmp_path, capsys):
+    path = copied(summariser, tmp_path / "copy", "ppo", "evaluate")
+    stopped = patch.dict(MAKE, {"ppo": Mock(side_effect=KeyboardInterrupt)})
+    with stopped, pytest.raises(KeyboardInterrupt):
+        run(begin(path, {}), None, lambda stage, found: print(stage))
+    assert capsys.readouterr().out == "sft\ncompare\nreward\n"
+
+
+def test_answers_that_came_after_dpo_are_told_of(summariser, tmp_path, capsys):
+    path = copied(summariser, tmp_path / "copy", "reward", "ppo", "evaluate")
+    learned = ["summarize", "dpo", "--out", str(path)]
+    assert main(learned) == 0 and "later" not in capsys.readouterr().out
+    with Store(path / "comparisons") as store:
+        store.answer([replace(store.labels()[0], preference=0.5, key="corrected")])
+    assert main(learned) == 0
+    told = capsys.readouterr().out
+    assert "\nanswers that came later: 1; to learn from them, copy the folder without dpo.json\n" in told
 
 
 def test_the_tiny_preset_raises_the_reward_near_the_sft_model_and_wins(tmp_path):

@@ -11,12 +11,11 @@ from prefrl.store import Store
 from prefrl.summarize import evaluate
 from prefrl.summarize.compare import Waiting
 from prefrl.summarize.run import begin, run
-from prefrl.summarize.told import told
 from prefrl.text.models import load_model, save_model
 from prefrl.text.tokens import load_tokenizer
 from prefrl.types import Label
 from tests import tiny_text
-from tests.tiny_summaries import TINY, copied, results, same_weights
+from tests.tiny_summaries import TINY, copied, results, said, same_weights
 from tests.web_pages import browsing
 
 
@@ -94,7 +93,7 @@ def test_a_judge_that_can_tell_of_no_new_pair_leaves_out_figures(summariser, tmp
     judged = found["evaluate"]["policies"]["policy"]["over_sft"]
     assert judged["wins"] == judged["at_equal_length"] == {"value": None, "low": None, "high": None}
     assert results(folder.path)["summary.json"]["win_rate"] is None
-    assert "nan" not in told(folder, found) and "right about" not in told(folder, found)
+    assert "nan" not in said(folder, found) and "right about" not in said(folder, found)
 
 
 def test_answers_come_from_a_published_file(unasked, tmp_path):
