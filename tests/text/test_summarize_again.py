@@ -87,9 +87,7 @@ def test_a_preset_of_other_settings_is_refused_and_its_own_go_on(finished):
     for given, of in ({}, TINY), (seeded, preset), ({"device": "cpu"}, TINY):
         assert begin(finished, given, of).settings == replace(folder.settings, device=given.get("device", "auto"))
     before = contents(finished)
-    with pytest.raises(
-        ValueError, match=r"copy was begun with seed 3, not 0 .*: say which by --seed"
-    ):
+    with pytest.raises(ValueError, match=r"copy was begun with seed 3, not 0 .*: say which by --seed"):
         begin(finished, {}, preset)
     assert contents(finished) == before
 
