@@ -86,11 +86,13 @@ def _verdicts(jury: Jury, records: Sequence[Record], runs: Mapping[str, Sequence
     rows.append(["reward model, held-out oracle pairs", "above 70 %", f"{right:.1%}", bool(right > 0.7)])
     if pair := paid_most(runs):
         least, mean, seeds = pair
-        wins = jury.over(least, mean, seeds, DRAWN).wins
+        each = [jury.over(least, mean, [seed], DRAWN).wins for seed in seeds]
         common = [[record for record in runs[name] if record["seed"] in seeds] for name in (least, mean)]
         ends = " and ".join(f"{last(some, 'oracle'):.3f} at {last(some, 'kl'):.1f} nats" for some in common)
-        said = f"{least} over {mean} {percent(wins)}, by the oracle {ends} (seeds {', '.join(map(str, seeds))})"
-        rows.append(["pessimism at high KL", "not shown to be worse than the mean", said, wins.high >= 0.5])
+        wins = [f"seed {seed} {percent(won)}" for seed, won in zip(seeds, each, strict=True)]
+        said = f"{least} over {mean}: {', '.join(wins)}; by the oracle {ends}"
+        never = all(won.high >= 0.5 for won in each)
+        rows.append(["pessimism at high KL", "never worse than the mean: no seed's interval below 50 %", said, never])
     for record in records:
         if record["method"] == "published" and record["name"] == "people":
             found = {c["scores"]: c["accuracy"] for c in record["cells"] if c["part"] == "all"}
